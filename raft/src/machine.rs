@@ -1,0 +1,123 @@
+//! The state machine: what a user of the library writes, and the bytes that the library sees.
+//!
+//! Promises to the machine: every replica applies the same commands in the same order, each once; what `apply` changed
+//! is there again after a restart (replayed from a snapshot and the log).
+//! Asks of the machine: `apply` is deterministic. It sees its state and the entry, never a clock, a random number, a
+//! file, or the iteration order of a hash map; two replicas that differ by one byte are a bug that no retry mends.
+//! Leaves out: sessions (see [`crate::sessions`]) and consistency (see [`crate::reads`]), which come from outside.
+
+use std::io;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::snapshot::{SnapshotReader, SnapshotView};
+use crate::types::{Index, LogTime, Term};
+
+/// All that `apply` may know besides the state and the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryContext {
+    /// The entry's index in the group's log. Grows with every applied command; never repeats.
+    pub index: Index,
+    /// The term of the leader that proposed it.
+    pub term: Term,
+    /// The log's time: never goes back from one entry to the next.
+    pub time: LogTime,
+}
+
+/// A deterministic state machine with typed commands and queries.
+///
+/// The messages are encoded with postcard, so a message's serde form must not need a self-describing format.
+/// The complete example is `raft/examples/counter.rs`.
+pub trait StateMachine: Send + Sync + 'static {
+    /// A change of the state. It travels through the log.
+    type Command: Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// What `apply` answers. Refusals of the business ("no such account") are ordinary replies.
+    type Reply: Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// A question that changes nothing. It never enters the log.
+    type Query: Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// What `query` answers.
+    type Answer: Serialize + DeserializeOwned + Send + Sync + 'static;
+
+    /// Carries out one committed command. Deterministic (see the module's text); must not panic on any command.
+    fn apply(&mut self, entry: EntryContext, command: Self::Command) -> Self::Reply;
+
+    /// Answers from the state as it is.
+    fn query(&self, query: Self::Query) -> Self::Answer;
+
+    /// A point-in-time view of the state. Called between two applies and expected to be cheap (O(1) with a persistent
+    /// map); the view is read later, while further commands are applied, and must not see them.
+    fn snapshot(&self) -> Box<dyn SnapshotView>;
+
+    /// Replaces the whole state by what a view of this type wrote.
+    ///
+    /// # Errors
+    /// When the stream is damaged or of an unknown version; the group then stops rather than run on half a state.
+    fn restore(&mut self, reader: &mut dyn SnapshotReader) -> io::Result<()>;
+}
+
+/// A command or a query that this machine cannot decode: another version's, or not its own.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("undecodable message: {0}")]
+pub struct Undecodable(pub String);
+
+/// A state machine as the library holds it: bytes in, bytes out, object-safe, so that one host can hold groups of
+/// different machines and openraft is compiled once.
+pub trait Machine: Send + Sync + 'static {
+    /// [`StateMachine::apply`] on encoded messages. A command that cannot be decoded changes nothing, on any replica.
+    fn apply(&mut self, entry: EntryContext, command: &[u8]) -> Result<Bytes, Undecodable>;
+    /// [`StateMachine::query`] on encoded messages.
+    fn query(&self, query: &[u8]) -> Result<Bytes, Undecodable>;
+    /// [`StateMachine::snapshot`].
+    fn snapshot(&self) -> Box<dyn SnapshotView>;
+    /// [`StateMachine::restore`].
+    fn restore(&mut self, reader: &mut dyn SnapshotReader) -> io::Result<()>;
+}
+
+/// The bytes' side of a typed machine.
+#[derive(Debug, Default)]
+pub struct Typed<M>(pub M);
+
+impl<M: StateMachine> Machine for Typed<M> {
+    fn apply(&mut self, entry: EntryContext, command: &[u8]) -> Result<Bytes, Undecodable> {
+        let command = decode(command)?;
+        Ok(encode(&self.0.apply(entry, command)))
+    }
+
+    fn query(&self, query: &[u8]) -> Result<Bytes, Undecodable> {
+        let query = decode(query)?;
+        Ok(encode(&self.0.query(query)))
+    }
+
+    fn snapshot(&self) -> Box<dyn SnapshotView> {
+        self.0.snapshot()
+    }
+
+    fn restore(&mut self, reader: &mut dyn SnapshotReader) -> io::Result<()> {
+        self.0.restore(reader)
+    }
+}
+
+/// Encodes a message of a state machine.
+///
+/// # Panics
+/// When the message's own `Serialize` fails, which postcard's growing buffer leaves as the only cause: a bug of the type.
+pub fn encode<T: Serialize>(message: &T) -> Bytes {
+    match postcard::to_stdvec(message) {
+        Ok(bytes) => Bytes::from(bytes),
+        Err(error) => panic!("a message's Serialize failed: {error}"),
+    }
+}
+
+/// Decodes a message of a state machine; bytes left over are an error too.
+///
+/// # Errors
+/// [`Undecodable`] when the bytes are not a `T`.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Undecodable> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((message, [])) => Ok(message),
+        Ok((_, rest)) => Err(Undecodable(format!("{} bytes left over", rest.len()))),
+        Err(error) => Err(Undecodable(error.to_string())),
+    }
+}
