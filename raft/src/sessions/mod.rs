@@ -1,29 +1,20 @@
 //! Client sessions: each command takes effect once (thesis §6.3).
-pub use self::table_api::*;
-mod table_api {
-    use crate::types::ClientId;
-    use serde::{Deserialize, Serialize};
-    /// A command's place in its session.
-    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-    pub struct Stamp {
-        /// Whose session.
-        pub client: ClientId,
-        /// The command's number in it; retries carry the same one.
-        pub seq: u64,
-        /// Replies up to this number may be forgotten.
-        pub acked: Option<u64>,
-    }
-    /// Why a session did not carry a command out.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-    pub enum Refusal {
-        /// There is no such session: never opened, or expired.
-        #[error("expired")]
-        Expired,
-        /// The number is below the window: its reply is forgotten.
-        #[error("below the window")]
-        BelowWindow,
-        /// The number was used for another command.
-        #[error("number used for another command")]
-        Reused,
-    }
-}
+//!
+//! Promises: a retried number returns its first reply as long as the reply is kept (the newest [`WINDOW`] of a client,
+//! less what the client acknowledged); a number whose reply is forgotten is never carried out again; a command of an
+//! unknown or expired session is never carried out at all. A copy of a table that follows the original by
+//! [`Table::copy`] and [`Table::merge`] keeps all of this across groups.
+//! Leaves out: authentication, and who opens a session when (an expired client must open again, under a new name if it
+//! still has commands of unknown outcome).
+
+mod client;
+mod records;
+mod session;
+mod stamp;
+mod table;
+
+pub use client::{Call, ClientSession};
+pub use records::{KeptReply, SessionCopy, SessionRecord};
+pub use session::{Begin, WINDOW};
+pub use stamp::{Refusal, Stamp, digest};
+pub use table::{DEFAULT_TTL, Table};
