@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{ClusterId, GroupId, Incarnation, NodeId};
 
-pub use memory::{Link, LinkFaults, MemoryNetwork, MemoryTransport};
+pub use memory::{Link, LinkFaults, MemoryNetwork, MemoryTransport, RequestKind, Traffic, Volume};
 pub use message::*;
 
 /// A request on its way.
