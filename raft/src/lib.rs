@@ -1,6 +1,18 @@
 //! Quorate: write a deterministic state machine, get a linearizable, durable, fault-tolerant service.
+//!
+//! - Write a [`StateMachine`]: commands change it, queries look at it.
+//! - Make a [`Host`] for each node, and a [`Group`] of replicas on several hosts.
+//! - [`Group::write`] has a command committed by a majority and applied once; [`Group::read`] answers as freshly as its
+//!   [`Consistency`] asks, on any replica, and says what the answer proves.
+//!
+//! The ports ([`log`], [`snapshot`], [`transport`], [`env`], `fs`) never import each other; the engine joins them to
+//! openraft; reads, groups and hosts stand above it. `docs/architecture.md` has the picture.
+
+mod engine;
 pub mod env;
 pub mod error;
+pub mod group;
+pub mod host;
 pub mod log;
 pub mod machine;
 pub mod reads;
@@ -8,3 +20,11 @@ pub mod sessions;
 pub mod snapshot;
 pub mod transport;
 pub mod types;
+pub mod watch;
+
+pub use error::{AdminError, Fatal, ReadError, Rejected, Unknown, WriteError};
+pub use group::{Group, GroupOptions, Leadership, Role, Status, WriteOptions, Written};
+pub use host::{GroupSpec, Host, HostConfig};
+pub use machine::{EntryContext, StateMachine};
+pub use reads::{Consistency, Proof, ReadReply};
+pub use types::{ClientId, ClusterId, GroupId, Index, LogId, LogTime, Membership, NodeId, Term};

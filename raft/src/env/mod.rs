@@ -62,6 +62,11 @@ pub trait Env: Send + Sync + 'static {
     /// Runs a task to its end, or until the process stops.
     fn spawn(&self, task: BoxFuture<()>);
 
+    /// In a simulation, the seed from which the consensus core's own randomness follows; time is then tokio's.
+    fn simulation(&self) -> Option<u64> {
+        None
+    }
+
     /// Completes after at least `duration`.
     fn sleep(&self, duration: Duration) -> BoxFuture<()>;
 }

@@ -51,6 +51,10 @@ impl Env for VirtualEnv {
         self.random.lock().unwrap_or_else(PoisonError::into_inner).next_u64()
     }
 
+    fn simulation(&self) -> Option<u64> {
+        Some(self.random())
+    }
+
     fn spawn(&self, task: BoxFuture<()>) {
         tokio::spawn(task);
     }

@@ -3,11 +3,16 @@
 //! Promises: every reply says who answered, from which index, and how old the state can be at most.
 //! Leaves out: which replica to ask, which is the caller's choice.
 
+mod freshness;
+mod serve;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::types::{Index, NodeId};
+
+pub(crate) use freshness::Freshness;
 
 /// How fresh a read must be, and who may answer it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

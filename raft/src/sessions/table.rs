@@ -157,7 +157,7 @@ impl Table {
     }
 
     /// The sessions as records of a snapshot, by rising name. The iterator owns what it reads and sees no later change.
-    pub fn records(&self) -> impl Iterator<Item = SessionRecord> + Send + 'static {
+    pub fn records(&self) -> impl Iterator<Item = SessionRecord> + Send + use<> {
         self.sessions.clone().into_iter().map(|(client, session)| SessionRecord {
             client,
             opened: session.opened,

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::types::{LogId, LogTime, Membership};
+use crate::types::{LogId, Membership};
 
 pub use memory::MemorySnapshots;
-pub use records::{Records, read_records};
+pub use records::{RecordReader, Records, read_records};
 
 /// A machine's state at one index. May be opened several times, by several readers at once.
 pub trait SnapshotView: Send + Sync {
@@ -43,8 +43,6 @@ pub struct SnapshotMeta {
     pub membership: Membership,
     /// The entry that put that membership in force.
     pub membership_at: Option<LogId>,
-    /// The log's time there.
-    pub time: LogTime,
 }
 
 /// A snapshot that a store holds.
@@ -52,7 +50,7 @@ pub struct SnapshotMeta {
 pub struct Snapshot {
     /// What it stands for.
     pub meta: SnapshotMeta,
-    /// Its content: the session table of the group first, then the machine's state.
+    /// Its content: the log's time and the group's sessions first, then the machine's state.
     pub view: Arc<dyn SnapshotView>,
 }
 

@@ -1,7 +1,6 @@
 //! A snapshot as a sequence of typed records: how most machines write and read theirs.
 
 use std::io;
-use std::marker::PhantomData;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -68,35 +67,34 @@ where
 pub fn read_records<'a, T: DeserializeOwned + 'a>(
     reader: &'a mut dyn SnapshotReader,
 ) -> impl Iterator<Item = io::Result<T>> + 'a {
-    ReadRecords { reader, buffer: Vec::new(), at: 0, done: false, _type: PhantomData }
+    let mut reader = Some(RecordReader::new(reader));
+    std::iter::from_fn(move || {
+        let item = reader.as_mut()?.read().transpose();
+        if !matches!(item, Some(Ok(_))) {
+            reader = None;
+        }
+        item
+    })
 }
 
-struct ReadRecords<'a, T> {
+/// Reads records one by one, of types that may differ, and then hands the rest of the stream on.
+pub struct RecordReader<'a> {
     reader: &'a mut dyn SnapshotReader,
     buffer: Vec<u8>,
     at: usize,
-    done: bool,
-    _type: PhantomData<fn() -> T>,
 }
 
-impl<T: DeserializeOwned> ReadRecords<'_, T> {
-    /// Makes `count` bytes available at `at`; false at a clean end of the stream.
-    fn fill(&mut self, count: usize) -> io::Result<bool> {
-        while self.buffer.len() - self.at < count {
-            match self.reader.next()? {
-                Some(piece) => {
-                    self.buffer.drain(..self.at);
-                    self.at = 0;
-                    self.buffer.extend_from_slice(&piece);
-                }
-                None if self.buffer.len() == self.at => return Ok(false),
-                None => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "snapshot ends inside a record")),
-            }
-        }
-        Ok(true)
+impl<'a> RecordReader<'a> {
+    /// Reads records from where `reader` stands.
+    pub fn new(reader: &'a mut dyn SnapshotReader) -> Self {
+        RecordReader { reader, buffer: Vec::new(), at: 0 }
     }
 
-    fn read(&mut self) -> io::Result<Option<T>> {
+    /// The next record; `None` at a clean end of the stream.
+    ///
+    /// # Errors
+    /// When the stream ends inside the record, or the record is not a `T`.
+    pub fn read<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         if !self.fill(4)? {
             return Ok(None);
         }
@@ -114,18 +112,33 @@ impl<T: DeserializeOwned> ReadRecords<'_, T> {
         self.at += 4 + length;
         Ok(Some(record))
     }
+
+    /// Makes `count` bytes available at `at`; false at a clean end of the stream.
+    fn fill(&mut self, count: usize) -> io::Result<bool> {
+        while self.buffer.len() - self.at < count {
+            match self.reader.next()? {
+                Some(piece) => {
+                    self.buffer.drain(..self.at);
+                    self.at = 0;
+                    self.buffer.extend_from_slice(&piece);
+                }
+                None if self.buffer.len() == self.at => return Ok(false),
+                None => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "snapshot ends inside a record")),
+            }
+        }
+        Ok(true)
+    }
 }
 
-impl<T: DeserializeOwned> Iterator for ReadRecords<'_, T> {
-    type Item = io::Result<T>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
+impl SnapshotReader for RecordReader<'_> {
+    /// What follows the records read so far.
+    fn next(&mut self) -> io::Result<Option<Bytes>> {
+        if self.at < self.buffer.len() {
+            let rest = Bytes::copy_from_slice(&self.buffer[self.at..]);
+            self.at = self.buffer.len();
+            return Ok(Some(rest));
         }
-        let item = self.read().transpose();
-        self.done = !matches!(item, Some(Ok(_)));
-        item
+        self.reader.next()
     }
 }
 

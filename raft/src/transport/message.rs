@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{ReadError, WriteError};
+use crate::error::{AdminError, ReadError, WriteError};
 use crate::log::{Action, Entry};
 use crate::reads::{Consistency, ReadReply};
 use crate::sessions::Stamp;
@@ -38,6 +38,8 @@ pub enum Request {
     Write(ForwardedWrite),
     /// A read that the sender took for its leader.
     Read(ForwardedRead),
+    /// A change of membership or leadership that the sender took for its leader.
+    Admin(ForwardedAdmin),
     /// Who leads, as far as the receiver knows.
     WhoLeads,
 }
@@ -66,6 +68,8 @@ pub enum Reply {
     Write(Result<Vec<WriteResult>, WriteError>),
     /// To `Read`.
     Read(Result<ReadReply<Bytes>, ReadError>),
+    /// To `Admin`.
+    Admin(Result<(), AdminError>),
     /// To `WhoLeads`.
     Leader {
         /// The leader that the receiver knows of.
@@ -186,4 +190,30 @@ pub struct ForwardedRead {
     pub hops_left: u8,
     /// How long the caller still waits.
     pub timeout: Duration,
+}
+
+/// A change of membership or leadership handed on to the leader.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ForwardedAdmin {
+    /// What to change.
+    pub change: Change,
+    /// How often it may be handed on yet.
+    pub hops_left: u8,
+    /// How long the caller still waits.
+    pub timeout: Duration,
+}
+
+/// A change of membership or leadership.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// Let this node receive the log without a vote.
+    AddLearner(NodeId),
+    /// Add this node as a learner if need be, wait until it has caught up, and give it a vote.
+    AddVoter(NodeId),
+    /// Take this node, voter or learner, out of the group.
+    Remove(NodeId),
+    /// Add the second node as a voter, caught up, in the place of the first.
+    Replace(NodeId, NodeId),
+    /// Hand leadership to this voter.
+    Transfer(NodeId),
 }

@@ -27,12 +27,14 @@ pub enum RequestKind {
     Write,
     /// A read handed on to the leader.
     Read,
+    /// A change of membership or leadership handed on to the leader.
+    Admin,
     /// Who leads.
     WhoLeads,
 }
 
 impl RequestKind {
-    const ALL: [RequestKind; 10] = [
+    const ALL: [RequestKind; 11] = [
         RequestKind::Append,
         RequestKind::Heartbeat,
         RequestKind::Vote,
@@ -42,6 +44,7 @@ impl RequestKind {
         RequestKind::ReadIndex,
         RequestKind::Write,
         RequestKind::Read,
+        RequestKind::Admin,
         RequestKind::WhoLeads,
     ];
 
@@ -57,6 +60,7 @@ impl RequestKind {
             Request::ReadIndex => RequestKind::ReadIndex,
             Request::Write(_) => RequestKind::Write,
             Request::Read(_) => RequestKind::Read,
+            Request::Admin(_) => RequestKind::Admin,
             Request::WhoLeads => RequestKind::WhoLeads,
         }
     }

@@ -1,0 +1,195 @@
+//! openraft's state machine over [`State`]: one concrete adapter for every machine.
+
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use futures::{Stream, StreamExt};
+use openraft::OptionalSend;
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use tokio::sync::Notify;
+
+use super::applied::AppliedIndex;
+use super::state::State;
+use super::types::{
+    Outcome, RaftLogId, RaftSnapshotMeta, StoredMembership, TypeConfig, log_id_from, log_id_into, membership_from,
+    membership_into,
+};
+use crate::log::{LogStore, Payload};
+use crate::snapshot::{SnapshotMeta, SnapshotStore, SnapshotView};
+
+type RaftSnapshot = openraft::Snapshot<crate::types::Term, crate::types::NodeId, (), Arc<dyn SnapshotView>>;
+
+/// Entries applied under one lock, at most.
+const BATCH: usize = 1024;
+
+/// A replica's state machine as openraft sees it; clones share the state.
+#[derive(Clone)]
+pub(crate) struct MachineAdapter(pub(crate) Arc<Shared>);
+
+/// What the adapter shares with the replica's readers.
+pub(crate) struct Shared {
+    state: RwLock<State>,
+    pub(crate) applied: AppliedIndex,
+    snapshots: Arc<dyn SnapshotStore>,
+    log: Arc<dyn LogStore>,
+    /// Asks for a snapshot when the log has grown by so many bytes.
+    snapshot_bytes: u64,
+    pub(crate) snapshot_wanted: Arc<Notify>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        state: State,
+        log: Arc<dyn LogStore>,
+        snapshots: Arc<dyn SnapshotStore>,
+        snapshot_bytes: u64,
+    ) -> Self {
+        Shared {
+            state: RwLock::new(state),
+            applied: AppliedIndex::default(),
+            snapshots,
+            log,
+            snapshot_bytes,
+            snapshot_wanted: Arc::default(),
+        }
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Restores the newest snapshot of the store, if there is one.
+    pub(crate) async fn load(&self) -> io::Result<()> {
+        if let Some(snapshot) = self.snapshots.latest().await? {
+            self.install(&snapshot.meta, snapshot.view.as_ref())?;
+        }
+        Ok(())
+    }
+
+    fn install(&self, meta: &SnapshotMeta, view: &dyn SnapshotView) -> io::Result<()> {
+        let mut state = self.write();
+        state.restore(view)?;
+        state.last = meta.last;
+        state.membership =
+            StoredMembership::new(meta.membership_at.map(log_id_into), membership_into(&meta.membership));
+        drop(state);
+        if let Some(last) = meta.last {
+            self.applied.advance(last.index);
+        }
+        Ok(())
+    }
+
+    fn apply(&self, batch: Vec<EntryResponder<TypeConfig>>) {
+        let mut last = None;
+        let mut answers = Vec::with_capacity(batch.len());
+        let mut state = self.write();
+        for (entry, responder) in batch {
+            assert!(state.last < Some(entry.id), "{} applied after {:?}", entry.id, state.last);
+            let outcome = match &entry.payload {
+                Payload::Command(proposal) => state.apply(entry.id, proposal),
+                Payload::Membership(membership) => {
+                    let id = Some(log_id_into(entry.id));
+                    state.membership = StoredMembership::new(id, membership_into(membership));
+                    Outcome::Nothing
+                }
+                Payload::Blank => Outcome::Nothing,
+            };
+            state.last = Some(entry.id);
+            last = Some(entry.id.index);
+            if let Some(responder) = responder {
+                answers.push((responder, outcome));
+            }
+        }
+        drop(state);
+        if let Some(last) = last {
+            self.applied.advance(last);
+        }
+        // Answered after the lock is gone: an answer wakes its client at once, and its next read wants the lock.
+        for (responder, outcome) in answers {
+            responder.send(outcome);
+        }
+    }
+
+    fn view(&self) -> (SnapshotMeta, Arc<dyn SnapshotView>) {
+        let state = self.read();
+        let meta = SnapshotMeta {
+            last: state.last,
+            membership: membership_from(state.membership.membership()),
+            membership_at: state.membership.log_id().map(log_id_from),
+        };
+        (meta, state.view())
+    }
+}
+
+pub(crate) fn meta_into(meta: &SnapshotMeta) -> RaftSnapshotMeta {
+    RaftSnapshotMeta {
+        last_log_id: meta.last.map(log_id_into),
+        last_membership: StoredMembership::new(meta.membership_at.map(log_id_into), membership_into(&meta.membership)),
+    }
+}
+
+pub(crate) fn meta_from(meta: &RaftSnapshotMeta) -> SnapshotMeta {
+    SnapshotMeta {
+        last: meta.last_log_id.map(log_id_from),
+        membership: membership_from(meta.last_membership.membership()),
+        membership_at: meta.last_membership.log_id().map(log_id_from),
+    }
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for MachineAdapter {
+    type SnapshotData = Arc<dyn SnapshotView>;
+
+    async fn build_snapshot(&mut self) -> Result<RaftSnapshot, io::Error> {
+        let (meta, view) = self.0.view();
+        let kept = self.0.snapshots.save(meta, view).await?;
+        Ok(RaftSnapshot { meta: meta_into(&kept.meta), snapshot: kept.view })
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for MachineAdapter {
+    type SnapshotData = Arc<dyn SnapshotView>;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> Result<(Option<RaftLogId>, StoredMembership), io::Error> {
+        let state = self.0.read();
+        Ok((state.last.map(log_id_into), state.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut chunks = entries.ready_chunks(BATCH);
+        while let Some(chunk) = chunks.next().await {
+            self.0.apply(chunk.into_iter().collect::<Result<_, _>>()?);
+        }
+        if self.0.log.bytes() > self.0.snapshot_bytes {
+            self.0.snapshot_wanted.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self::SnapshotBuilder {
+        self.clone()
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &RaftSnapshotMeta,
+        view: Arc<dyn SnapshotView>,
+    ) -> Result<(), io::Error> {
+        let meta = meta_from(meta);
+        self.0.install(&meta, view.as_ref())?;
+        self.0.snapshots.save(meta, view).await?;
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<RaftSnapshot>, io::Error> {
+        let latest = self.0.snapshots.latest().await?;
+        Ok(latest.map(|snapshot| RaftSnapshot { meta: meta_into(&snapshot.meta), snapshot: snapshot.view }))
+    }
+}

@@ -1,0 +1,19 @@
+//! Where the ports meet openraft: the type configuration, one adapter per port, the translation of errors.
+//!
+//! Promises: this is the only module that names openraft; what leaves it are the library's own types.
+//! Leaves out: everything that needs more than one replica's knowledge (see [`crate::group`] and [`crate::reads`]).
+
+mod applied;
+mod inbound;
+mod log;
+mod machine;
+mod network;
+mod replica;
+mod runtime;
+mod state;
+#[cfg(test)]
+mod suite;
+mod types;
+mod watch;
+
+pub(crate) use replica::{NotHere, Replica, ReplicaSpec};

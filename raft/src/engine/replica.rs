@@ -1,0 +1,443 @@
+//! One replica of one group: openraft, started and spoken to in the library's own words.
+//!
+//! Promises: no openraft type leaves this module; an error says whether the operation can have happened.
+//! Leaves out: forwarding, deadlines and retries, which are the [`crate::group`]'s.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use openraft::errors::{
+    ChangeMembershipError, ClientWriteError, Fatal as RaftFatal, ForwardReason, ForwardToLeader, InitializeError,
+    LinearizableReadError, RaftError,
+};
+use openraft::raft::ReadPolicy;
+use openraft::raft::linearizable_read::LinearizerOption;
+use openraft::{ChangeMembers, Config, ServerState, SnapshotPolicy};
+use tokio::sync::{Mutex, oneshot};
+
+use super::inbound::{self, Incoming};
+use super::log::LogAdapter;
+use super::machine::{MachineAdapter, Shared};
+use super::network::Network;
+use super::runtime::scoped;
+use super::state::State;
+use super::types::{Answer, Outcome, TypeConfig, log_id_from, membership_from};
+use crate::env::Env;
+use crate::error::{Fatal, Rejected, Unknown, WriteError};
+use crate::group::{GroupOptions, Leadership, Role, Status};
+use crate::host::Caller;
+use crate::log::{LogStore, Proposal};
+use crate::machine::{Machine, Undecodable};
+use crate::sessions::Refusal;
+use crate::snapshot::SnapshotStore;
+use crate::transport::{ReadIndex, Reply, Request, WriteOutcome};
+use crate::types::{GroupId, Index, NodeId};
+use crate::watch;
+
+type Raft = openraft::Raft<TypeConfig, MachineAdapter>;
+
+/// What a replica is made of.
+pub(crate) struct ReplicaSpec {
+    pub(crate) group: GroupId,
+    pub(crate) node: NodeId,
+    pub(crate) machine: Box<dyn Machine>,
+    pub(crate) log: Arc<dyn LogStore>,
+    pub(crate) snapshots: Arc<dyn SnapshotStore>,
+    pub(crate) options: GroupOptions,
+    pub(crate) env: Arc<dyn Env>,
+    pub(crate) caller: Caller,
+}
+
+/// A running replica.
+pub(crate) struct Replica {
+    raft: Raft,
+    group: GroupId,
+    node: NodeId,
+    shared: Arc<Shared>,
+    log: Arc<dyn LogStore>,
+    snapshots: Arc<dyn SnapshotStore>,
+    incoming: Mutex<Option<Incoming>>,
+    leadership: watch::Receiver<Leadership>,
+    lease: Duration,
+}
+
+/// Why a proposal was not accepted here, or a read index not given.
+#[derive(Clone, Debug)]
+pub(crate) enum NotHere {
+    /// Another node leads, perhaps this one.
+    Leader(Option<NodeId>),
+    /// This node leads but cannot accept it at the moment.
+    NotReady(String),
+    /// This replica has stopped.
+    Stopped(Fatal),
+}
+
+impl Replica {
+    /// Starts a replica on what its stores hold.
+    pub(crate) async fn start(spec: ReplicaSpec) -> Result<Arc<Replica>, Fatal> {
+        let config = Arc::new(config(&spec)?);
+        let state = State::new(spec.machine, spec.options.session_ttl);
+        let shared = Arc::new(Shared::new(
+            state,
+            Arc::clone(&spec.log),
+            Arc::clone(&spec.snapshots),
+            spec.options.snapshot_log_bytes,
+        ));
+        shared.load().await.map_err(|error| Fatal(format!("snapshot of {}: {error}", spec.group)))?;
+        let network = Network { group: spec.group, caller: spec.caller };
+        let start = Raft::new(
+            spec.node,
+            config,
+            network,
+            LogAdapter(Arc::clone(&spec.log)),
+            MachineAdapter(Arc::clone(&shared)),
+        );
+        let raft = scoped(spec.env.simulation(), start).await.map_err(|error| Fatal(error.to_string()))?;
+        let leadership = watch_leadership(&raft, spec.env.as_ref());
+        take_snapshots(&raft, &shared, &spec.log, &spec.options, spec.env.as_ref());
+        Ok(Arc::new(Replica {
+            raft,
+            group: spec.group,
+            node: spec.node,
+            shared,
+            log: spec.log,
+            snapshots: spec.snapshots,
+            incoming: Mutex::new(None),
+            leadership,
+            lease: spec.options.election_timeout.1.saturating_sub(spec.options.lease_margin),
+        }))
+    }
+
+    /// Acts on a consensus message of another node. The rest of the messages are the group's.
+    pub(crate) async fn consensus(&self, request: Request) -> Reply {
+        match request {
+            Request::Append(append) => inbound::append(&self.raft, append).await,
+            Request::Vote(ballot) => inbound::vote(&self.raft, ballot, false).await,
+            Request::PreVote(ballot) => inbound::vote(&self.raft, ballot, true).await,
+            Request::Transfer { from, to, last } => inbound::transfer(&self.raft, from, to, last).await,
+            Request::Snapshot(chunk) => inbound::chunk(&self.raft, &self.snapshots, &self.incoming, chunk).await,
+            _ => Reply::Refused(Rejected::Invalid("not a consensus message".into())),
+        }
+    }
+
+    /// Who leads, as this replica knows it.
+    pub(crate) fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.clone()
+    }
+
+    /// Proposes one command and waits for its outcome, for as long as it takes. When the future is dropped the command
+    /// may still be carried out.
+    pub(crate) async fn propose(&self, proposal: Proposal) -> Result<Result<WriteOutcome, WriteError>, NotHere> {
+        let (sender, receiver) = oneshot::channel();
+        if let Err(fatal) = self.raft.client_write_ff(proposal, Some(Answer(sender))).await {
+            return Err(NotHere::Stopped(self.fatal(&fatal)));
+        }
+        match receiver.await {
+            Ok(result) => written(result.map(|response| (response.log_id, response.data))),
+            Err(_) => Ok(Err(self.lost())),
+        }
+    }
+
+    /// Proposes commands in one go, in order; each has an outcome of its own.
+    pub(crate) async fn propose_many(
+        &self,
+        proposals: Vec<Proposal>,
+    ) -> Result<Vec<Result<WriteOutcome, WriteError>>, NotHere> {
+        let count = proposals.len();
+        let mut stream = match self.raft.client_write_many(proposals).await {
+            Ok(stream) => stream,
+            Err(fatal) => return Err(NotHere::Stopped(self.fatal(&fatal))),
+        };
+        let mut outcomes = Vec::with_capacity(count);
+        while let Some(item) = stream.next().await {
+            let Ok(result) = item else { break };
+            match written(result.map(|response| (response.log_id, response.response))) {
+                Ok(outcome) => outcomes.push(outcome),
+                // One message, one decision: when the first is refused before the append, all are.
+                Err(not_here) if outcomes.is_empty() => return Err(not_here),
+                Err(_) => outcomes.push(Err(Unknown::LeaderLost.into())),
+            }
+        }
+        outcomes.resize_with(count, || Err(self.lost()));
+        Ok(outcomes)
+    }
+
+    /// A read index that reflects everything acknowledged before the call; a quorum confirms this leader after it.
+    pub(crate) async fn read_index(&self, wait: Duration) -> Result<ReadIndex, NotHere> {
+        self.read_log_id(LinearizerOption::from(ReadPolicy::ReadIndex).with_wait_timeout(wait)).await
+    }
+
+    /// A read index on the strength of the lease, less the margin for drifting clocks.
+    pub(crate) async fn lease_index(&self) -> Result<ReadIndex, NotHere> {
+        self.read_log_id(LinearizerOption::new(Some(self.lease), false).with_wait_timeout(Duration::ZERO)).await
+    }
+
+    async fn read_log_id(&self, option: LinearizerOption) -> Result<ReadIndex, NotHere> {
+        match self.raft.get_read_log_id(option).await {
+            Ok((id, _)) => Ok(ReadIndex { term: *id.committed_leader_id(), index: Some(Index(id.index())) }),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => Err(forwarded(&forward)),
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(error))) => {
+                Err(NotHere::NotReady(error.to_string()))
+            }
+            Err(RaftError::Fatal(fatal)) => Err(NotHere::Stopped(self.fatal(&fatal))),
+        }
+    }
+
+    /// The last applied index.
+    pub(crate) fn applied(&self) -> Option<Index> {
+        self.shared.applied.get()
+    }
+
+    /// Waits until `index` is applied here; for ever if the replica stops.
+    pub(crate) async fn reach(&self, index: Option<Index>) {
+        if let Some(index) = index {
+            self.shared.applied.reach(index).await;
+        }
+    }
+
+    /// Answers from what is applied, together with the index that the answer reflects.
+    pub(crate) fn query(&self, query: &[u8]) -> (Option<Index>, Result<bytes::Bytes, Undecodable>) {
+        let state = self.shared.read();
+        (state.last.map(|id| id.index), state.query(query))
+    }
+
+    /// What this replica knows of its group.
+    pub(crate) fn status(&self) -> Status {
+        let metrics = self.raft.metrics().borrow().clone();
+        Status {
+            node: self.node,
+            group: self.group,
+            leadership: self.leadership.borrow().clone(),
+            last: metrics.last_log_index.map(Index),
+            committed: metrics.local_committed.map(log_id_from),
+            applied: self.shared.read().last,
+            snapshot: metrics.snapshot.map(log_id_from),
+            purged: metrics.purged.map(log_id_from),
+            log_bytes: self.log.bytes(),
+            replication: metrics
+                .replication
+                .into_iter()
+                .flatten()
+                .map(|(node, id)| (node, id.map(log_id_from)))
+                .collect(),
+        }
+    }
+
+    /// How long ago `node` last acknowledged this leader; `None` if it never did, or this node does not lead.
+    pub(crate) fn acknowledged_ago(&self, node: NodeId) -> Option<Duration> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let acknowledged = metrics.heartbeat.as_ref()?.get(&node)?.as_ref()?;
+        Some(openraft::Instant::elapsed(&**acknowledged))
+    }
+
+    /// Makes this replica and `voters` a new group. Once, on one node, on an empty log.
+    pub(crate) async fn initialize(&self, voters: BTreeSet<NodeId>) -> Result<(), Rejected> {
+        match self.raft.initialize(voters).await {
+            Ok(()) => Ok(()),
+            Err(RaftError::APIError(InitializeError::NotAllowed(error))) => Err(Rejected::Invalid(error.to_string())),
+            Err(RaftError::APIError(InitializeError::NotInMembers(error))) => Err(Rejected::Invalid(error.to_string())),
+            Err(RaftError::Fatal(_)) => Err(Rejected::Stopped),
+        }
+    }
+
+    /// Adds a learner; returns when the membership is committed, not when the learner has caught up.
+    pub(crate) async fn add_learner(&self, node: NodeId) -> Result<Result<(), WriteError>, NotHere> {
+        changed(self.raft.add_learner(node, (), false).await.map(drop), self)
+    }
+
+    /// Makes `voters` the voters; those who no longer are leave the group. Joint consensus, both steps.
+    pub(crate) async fn set_voters(&self, voters: BTreeSet<NodeId>) -> Result<Result<(), WriteError>, NotHere> {
+        changed(self.raft.change_membership(voters, false).await.map(drop), self)
+    }
+
+    /// Removes a learner.
+    pub(crate) async fn remove_learner(&self, node: NodeId) -> Result<Result<(), WriteError>, NotHere> {
+        let change = ChangeMembers::RemoveNodes(BTreeSet::from([node]));
+        changed(self.raft.change_membership(change, false).await.map(drop), self)
+    }
+
+    /// Starts to hand leadership over; whether it arrives is for the caller to watch.
+    pub(crate) async fn start_transfer(&self, to: NodeId) -> Result<(), Fatal> {
+        self.raft.trigger().transfer_leader(to).await.map_err(|fatal| self.fatal(&fatal))
+    }
+
+    /// Stands for election at once, without asking first: ends a handing-over that went nowhere.
+    pub(crate) async fn stand(&self) -> Result<(), Fatal> {
+        self.raft.trigger().elect(false).await.map_err(|fatal| self.fatal(&fatal))
+    }
+
+    /// Starts to take a snapshot.
+    pub(crate) async fn start_snapshot(&self) -> Result<(), Fatal> {
+        self.raft.trigger().snapshot().await.map_err(|fatal| self.fatal(&fatal))
+    }
+
+    /// Stops the replica. What its stores hold stays.
+    pub(crate) async fn shutdown(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::error!(group = %self.group, %error, "a replica's task had failed before it was shut down");
+        }
+    }
+
+    fn fatal(&self, fatal: &RaftFatal<TypeConfig>) -> Fatal {
+        Fatal(format!("{} on {}: {fatal}", self.group, self.node))
+    }
+
+    /// What to say of a proposal whose answer the core dropped.
+    fn lost(&self) -> WriteError {
+        match &self.leadership.borrow().stopped {
+            Some(fatal) => fatal.clone().into(),
+            None => Unknown::AnswerLost("the replica was shut down".into()).into(),
+        }
+    }
+}
+
+/// openraft's settings from ours.
+fn config(spec: &ReplicaSpec) -> Result<Config, Fatal> {
+    let options = &spec.options;
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let config = Config {
+        cluster_name: spec.group.to_string(),
+        heartbeat_interval: ms(options.heartbeat),
+        election_timeout_min: ms(options.election_timeout.0),
+        election_timeout_max: ms(options.election_timeout.1),
+        // A restarted leader must not resume its lease: it may have slept through an election.
+        enable_leader_restore: Some(false),
+        enable_pre_vote: Some(true),
+        // By bytes of log, see `take_snapshots`.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: options.snapshot_keep_entries,
+        install_snapshot_timeout: 10_000,
+        backoff: "50ms".to_string(),
+        // Bounds of channels, not of the log: the defaults cost 90 KiB a replica.
+        api_channel_size: Some(4096),
+        notification_channel_size: Some(4096),
+        ..Config::default()
+    };
+    config.validate().map_err(|error| Fatal(format!("options of {}: {error}", spec.group)))
+}
+
+/// Follows openraft's metrics and shows what routing needs, only when it changes.
+fn watch_leadership(raft: &Raft, env: &dyn Env) -> watch::Receiver<Leadership> {
+    let mut metrics = raft.metrics();
+    let mut servers = raft.server_metrics();
+    let (sender, receiver) = watch::channel(leadership(&metrics.borrow()));
+    env.spawn(Box::pin(async move {
+        // Server metrics change with leader, term and membership only; the full ones tell why a core has stopped.
+        while servers.changed().await.is_ok() {
+            let now = leadership(&metrics.borrow_and_update());
+            let server = servers.borrow().clone();
+            let now = Leadership {
+                leader: server.current_leader,
+                role: role(server.state, server.current_leader == Some(server.id)),
+                membership: membership_from(server.membership_config.membership()),
+                ..now
+            };
+            sender.modify(|held| std::mem::replace(held, now.clone()) != now);
+        }
+        let last = leadership(&metrics.borrow());
+        let stopped = last.stopped.or_else(|| Some(Fatal("shut down".into())));
+        sender.modify(|held| {
+            held.stopped = stopped;
+            held.role = Role::Stopped;
+            held.leader = None;
+            true
+        });
+    }));
+    receiver
+}
+
+fn leadership(metrics: &openraft::RaftMetrics<TypeConfig>) -> Leadership {
+    Leadership {
+        term: metrics.current_term,
+        leader: metrics.current_leader,
+        role: role(metrics.state, metrics.current_leader == Some(metrics.id)),
+        membership: membership_from(metrics.membership_config.membership()),
+        stopped: metrics.running_state.as_ref().err().map(|fatal| Fatal(fatal.to_string())),
+    }
+}
+
+fn role(state: ServerState, leads: bool) -> Role {
+    match state {
+        ServerState::Learner => Role::Learner,
+        ServerState::Follower => Role::Follower,
+        ServerState::Candidate => Role::Candidate,
+        // A leader is one once a quorum elected it.
+        ServerState::Leader if leads => Role::Leader,
+        ServerState::Leader => Role::Candidate,
+        ServerState::Shutdown => Role::Stopped,
+    }
+}
+
+/// Takes a snapshot whenever the log has grown past its bound; openraft purges the log behind it.
+fn take_snapshots(raft: &Raft, shared: &Arc<Shared>, log: &Arc<dyn LogStore>, options: &GroupOptions, env: &dyn Env) {
+    let (raft, wanted, log) = (raft.clone(), Arc::clone(&shared.snapshot_wanted), Arc::clone(log));
+    let bound = options.snapshot_log_bytes;
+    let mut servers = raft.server_metrics();
+    env.spawn(Box::pin(async move {
+        loop {
+            let wanted = std::pin::pin!(wanted.notified());
+            let stopped = std::pin::pin!(async { while servers.changed().await.is_ok() {} });
+            if let futures::future::Either::Right(_) = futures::future::select(wanted, stopped).await {
+                return;
+            }
+            if log.bytes() > bound && raft.trigger().snapshot().await.is_err() {
+                return;
+            }
+        }
+    }));
+}
+
+/// Tells a refusal before the append, which is definite, from an outcome.
+fn written(
+    result: Result<(super::types::RaftLogId, Outcome), ClientWriteError<TypeConfig>>,
+) -> Result<Result<WriteOutcome, WriteError>, NotHere> {
+    match result {
+        Ok((id, outcome)) => Ok(outcome_of(log_id_from(id), outcome)),
+        Err(ClientWriteError::ForwardToLeader(forward)) => Err(forwarded(&forward)),
+        Err(ClientWriteError::LogEntryDiscarded(_)) => Ok(Err(Unknown::LeaderLost.into())),
+        Err(error) => Ok(Err(Rejected::Invalid(error.to_string()).into())),
+    }
+}
+
+fn outcome_of(at: crate::types::LogId, outcome: Outcome) -> Result<WriteOutcome, WriteError> {
+    match outcome {
+        Outcome::Nothing => Ok(WriteOutcome { at, reply: bytes::Bytes::new(), replayed: false }),
+        Outcome::Applied(reply) => Ok(WriteOutcome { at, reply, replayed: false }),
+        Outcome::Replayed(reply) => Ok(WriteOutcome { at, reply, replayed: true }),
+        // The command was not carried out now; whether it was before, a forgotten reply cannot tell.
+        Outcome::Refused(Refusal::Reused) => Err(Rejected::Session(Refusal::Reused).into()),
+        Outcome::Refused(refusal) => Err(Unknown::Session(refusal).into()),
+        Outcome::Undecodable(text) => Err(Rejected::Invalid(text).into()),
+    }
+}
+
+fn forwarded(forward: &ForwardToLeader<TypeConfig>) -> NotHere {
+    match forward.reason {
+        ForwardReason::NotLeader => NotHere::Leader(forward.leader_id),
+        ForwardReason::LeadershipTransfer => NotHere::NotReady("leadership is being handed over".into()),
+        ForwardReason::LeaseExpired => NotHere::NotReady("the leader has not heard from a quorum lately".into()),
+    }
+}
+
+fn changed(
+    result: Result<(), RaftError<TypeConfig, ClientWriteError<TypeConfig>>>,
+    replica: &Replica,
+) -> Result<Result<(), WriteError>, NotHere> {
+    match result {
+        Ok(()) => Ok(Ok(())),
+        Err(RaftError::Fatal(fatal)) => Ok(Err(replica.fatal(&fatal).into())),
+        Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => Err(forwarded(&forward)),
+        Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => Ok(Err(Unknown::LeaderLost.into())),
+        Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(error))) => Ok(Err(match error {
+            ChangeMembershipError::InProgress(_) => Rejected::LeaderNotReady(error.to_string()),
+            _ => Rejected::Invalid(error.to_string()),
+        }
+        .into())),
+        Err(RaftError::APIError(ClientWriteError::PreconditionFailed(error))) => {
+            Ok(Err(Rejected::Invalid(error.to_string()).into()))
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The runtime under openraft: tokio's tasks and timers, a clock that counts suspended time, a first-in-first-out watch.
+//!
+//! Promises: in a simulated environment (see [`crate::env::Env::simulation`]) everything that openraft draws at random
+//! follows from the seed, and time is tokio's, which a test may pause. Otherwise `Instant` is `CLOCK_BOOTTIME`, so a
+//! leader's lease runs out while its machine sleeps.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::io;
+use std::ops::{Add, AddAssign, Sub, SubAssign};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use openraft::{AsyncRuntime, OptionalSend};
+use openraft_rt_tokio::TokioRuntime;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use super::watch::FifoWatch;
+use crate::env::RealEnv;
+
+tokio::task_local! {
+    /// The state of the seeded generator of a simulated replica; not set for a real one.
+    static SEED: Cell<u64>;
+}
+
+/// Runs `future`, and all that it spawns through [`Runtime`], under a simulation's seed if there is one.
+pub(crate) async fn scoped<F: Future>(seed: Option<u64>, future: F) -> F::Output {
+    match seed {
+        Some(seed) => SEED.scope(Cell::new(seed), future).await,
+        None => future.await,
+    }
+}
+
+/// The next number of the simulation's generator (splitmix64), or `None` outside of one.
+fn draw() -> Option<u64> {
+    SEED.try_with(|seed| {
+        let state = seed.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        seed.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    })
+    .ok()
+}
+
+/// A moment on the runtime's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Instant(Duration);
+
+/// Where a simulation's moments are counted from.
+static ORIGIN: LazyLock<tokio::time::Instant> = LazyLock::new(tokio::time::Instant::now);
+
+/// Keeps simulated moments away from zero: openraft subtracts from them.
+const SIMULATED_EPOCH: Duration = Duration::from_secs(1 << 20);
+
+impl openraft::Instant for Instant {
+    fn now() -> Self {
+        if SEED.try_with(|_| ()).is_ok() {
+            // Paused clocks of different tests are unrelated to the first one that was asked: keep the order right
+            // within one of them whichever came first.
+            let now = tokio::time::Instant::now();
+            let since = now.checked_duration_since(*ORIGIN);
+            let before = ORIGIN.checked_duration_since(now);
+            return Instant(SIMULATED_EPOCH + since.unwrap_or_default() - before.unwrap_or_default());
+        }
+        Instant(RealEnv::boot_time().0)
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Instant(self.0.saturating_add(duration))
+    }
+}
+
+impl AddAssign<Duration> for Instant {
+    fn add_assign(&mut self, duration: Duration) {
+        *self = *self + duration;
+    }
+}
+
+impl Sub<Duration> for Instant {
+    type Output = Self;
+
+    fn sub(self, duration: Duration) -> Self {
+        Instant(self.0.saturating_sub(duration))
+    }
+}
+
+impl Sub for Instant {
+    type Output = Duration;
+
+    fn sub(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl SubAssign<Duration> for Instant {
+    fn sub_assign(&mut self, duration: Duration) {
+        *self = *self - duration;
+    }
+}
+
+/// How long from now until `deadline`.
+fn left(deadline: Instant) -> Duration {
+    deadline - <Instant as openraft::Instant>::now()
+}
+
+/// openraft's runtime.
+#[derive(Debug)]
+pub(crate) struct Runtime(TokioRuntime);
+
+impl AsyncRuntime for Runtime {
+    type JoinError = <TokioRuntime as AsyncRuntime>::JoinError;
+    type JoinHandle<T: OptionalSend + 'static> = <TokioRuntime as AsyncRuntime>::JoinHandle<T>;
+    type Sleep = <TokioRuntime as AsyncRuntime>::Sleep;
+    type Instant = Instant;
+    type TimeoutError = <TokioRuntime as AsyncRuntime>::TimeoutError;
+    type Timeout<R, F: Future<Output = R> + OptionalSend> = <TokioRuntime as AsyncRuntime>::Timeout<R, F>;
+    type ThreadLocalRng = SmallRng;
+
+    fn spawn<F>(future: F) -> Self::JoinHandle<F::Output>
+    where
+        F: Future + OptionalSend + 'static,
+        F::Output: OptionalSend + 'static,
+    {
+        match draw() {
+            Some(seed) => TokioRuntime::spawn(SEED.scope(Cell::new(seed), future)),
+            None => TokioRuntime::spawn(future),
+        }
+    }
+
+    fn sleep(duration: Duration) -> Self::Sleep {
+        TokioRuntime::sleep(duration)
+    }
+
+    fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
+        TokioRuntime::sleep(left(deadline))
+    }
+
+    fn timeout<R, F: Future<Output = R> + OptionalSend>(duration: Duration, future: F) -> Self::Timeout<R, F> {
+        TokioRuntime::timeout(duration, future)
+    }
+
+    fn timeout_at<R, F: Future<Output = R> + OptionalSend>(deadline: Self::Instant, future: F) -> Self::Timeout<R, F> {
+        TokioRuntime::timeout(left(deadline), future)
+    }
+
+    fn is_panic(error: &Self::JoinError) -> bool {
+        TokioRuntime::is_panic(error)
+    }
+
+    fn thread_rng() -> SmallRng {
+        SmallRng::seed_from_u64(draw().unwrap_or_else(rand::random))
+    }
+
+    type Mpsc = <TokioRuntime as AsyncRuntime>::Mpsc;
+    type Watch = FifoWatch;
+    type Oneshot = <TokioRuntime as AsyncRuntime>::Oneshot;
+    type Mutex<T: OptionalSend + 'static> = <TokioRuntime as AsyncRuntime>::Mutex<T>;
+
+    fn new(threads: usize) -> Self {
+        Runtime(TokioRuntime::new(threads))
+    }
+
+    fn block_on<F, T>(&mut self, future: F) -> T
+    where
+        F: Future<Output = T>,
+    {
+        self.0.block_on(future)
+    }
+
+    fn spawn_blocking<F, T>(f: F) -> impl Future<Output = Result<T, io::Error>> + Send
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        TokioRuntime::spawn_blocking(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_runtime_passes_openrafts_own_suite() {
+        openraft_rt::testing::Suite::<Runtime>::test_all();
+    }
+
+    #[tokio::test]
+    async fn the_same_seed_draws_the_same_numbers_in_every_spawned_task() {
+        async fn trace(seed: u64) -> Vec<Option<u64>> {
+            scoped(Some(seed), async {
+                let spawned = Runtime::spawn(async { vec![draw(), draw()] });
+                let mut numbers = vec![draw()];
+                numbers.extend(spawned.await.unwrap());
+                numbers
+            })
+            .await
+        }
+        assert_eq!(trace(7).await, trace(7).await);
+        assert_ne!(trace(7).await, trace(8).await);
+        assert!(draw().is_none(), "outside of a simulation nothing is seeded");
+    }
+}

@@ -1,0 +1,89 @@
+//! A group on one node, in bytes: what the typed handle and the messages of other nodes come down to.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use super::GroupOptions;
+use crate::engine::{NotHere, Replica};
+use crate::env::{Env, Moment};
+use crate::error::{ReadError, Rejected};
+use crate::host::Caller;
+use crate::reads::Freshness;
+use crate::transport::{Reply, Request};
+use crate::types::{GroupId, NodeId};
+
+/// A group on one node.
+pub(crate) struct GroupCore {
+    pub(crate) id: GroupId,
+    pub(crate) node: NodeId,
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) caller: Caller,
+    pub(crate) env: Arc<dyn Env>,
+    pub(crate) options: GroupOptions,
+    /// Bytes of commands that callers on this node are waiting for.
+    pub(super) inflight_bytes: AtomicU64,
+    pub(crate) freshness: Freshness,
+}
+
+impl GroupCore {
+    pub(crate) fn new(
+        id: GroupId,
+        node: NodeId,
+        replica: Arc<Replica>,
+        caller: Caller,
+        env: Arc<dyn Env>,
+        options: GroupOptions,
+    ) -> Arc<Self> {
+        Arc::new(GroupCore {
+            id,
+            node,
+            replica,
+            caller,
+            env,
+            options,
+            inflight_bytes: AtomicU64::new(0),
+            freshness: Freshness::default(),
+        })
+    }
+
+    /// Acts on a message of another node.
+    pub(crate) async fn deliver(self: &Arc<Self>, request: Request) -> Reply {
+        match request {
+            Request::ReadIndex => Reply::ReadIndex(self.read_index_for_follower().await),
+            Request::Write(write) => Reply::Write(self.write_forwarded(write).await),
+            Request::Read(read) => Reply::Read(self.read_forwarded(read).await),
+            Request::Admin(admin) => Reply::Admin(self.change_forwarded(admin).await),
+            Request::WhoLeads => {
+                let leadership = self.replica.leadership();
+                let leadership = leadership.borrow();
+                Reply::Leader { leader: leadership.leader, term: leadership.term }
+            }
+            consensus => self.replica.consensus(consensus).await,
+        }
+    }
+
+    async fn read_index_for_follower(&self) -> Result<crate::transport::ReadIndex, ReadError> {
+        self.replica.read_index(self.options.election_timeout.1).await.map_err(|not_here| not_here.rejected().into())
+    }
+
+    pub(crate) async fn shutdown(&self) {
+        self.replica.shutdown().await;
+    }
+
+    /// What is left until `deadline`.
+    pub(crate) fn left(&self, deadline: Moment) -> Duration {
+        deadline.since(self.env.now())
+    }
+}
+
+impl NotHere {
+    /// The refusal that this is when nobody tries again.
+    pub(crate) fn rejected(self) -> Rejected {
+        match self {
+            NotHere::Leader(leader) => Rejected::NotLeader { leader },
+            NotHere::NotReady(text) => Rejected::LeaderNotReady(text),
+            NotHere::Stopped(_) => Rejected::Stopped,
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The handle of a group: any node accepts any call, and hands it on to the leader where it must be.
+//!
+//! Promises: every call ends by its deadline; a write's error says whether it can have happened; a transfer has
+//! arrived when it says so.
+//! Leaves out: which replica a client should ask first.
+
+mod change;
+mod core;
+mod options;
+mod route;
+mod status;
+mod write;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{AdminError, ReadError, Rejected, Unknown, WriteError};
+use crate::log::Action;
+use crate::machine::{StateMachine, decode, encode};
+use crate::reads::{Consistency, ReadReply};
+use crate::sessions::Stamp;
+use crate::transport::{Change, WriteOutcome};
+use crate::types::{ClientId, GroupId, Index, LogId, NodeId};
+use crate::watch;
+
+pub(crate) use self::core::GroupCore;
+pub(crate) use self::route::{Route, Target};
+pub use options::GroupOptions;
+pub use status::{Leadership, Role, Status};
+
+/// How a write is to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// The session and number that make it happen once, however often it is retried.
+    pub session: Option<Stamp>,
+    /// When to give up.
+    pub timeout: Duration,
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        WriteOptions { session: None, timeout: Duration::from_secs(5) }
+    }
+}
+
+/// A write that was carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written<R> {
+    /// Its entry; when `replayed`, the entry that asked again.
+    pub at: LogId,
+    /// What the machine answered.
+    pub reply: R,
+    /// Whether it had been carried out before, and this is its first reply again.
+    pub replayed: bool,
+}
+
+/// One group, seen from one of its nodes. Cheap to clone.
+pub struct Group<M> {
+    core: Arc<GroupCore>,
+    _machine: PhantomData<fn() -> M>,
+}
+
+impl<M> Clone for Group<M> {
+    fn clone(&self) -> Self {
+        Group { core: Arc::clone(&self.core), _machine: PhantomData }
+    }
+}
+
+impl<M> fmt::Debug for Group<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Group").field("id", &self.core.id).field("node", &self.core.node).finish_non_exhaustive()
+    }
+}
+
+impl<M: StateMachine> Group<M> {
+    pub(crate) fn new(core: Arc<GroupCore>) -> Self {
+        Group { core, _machine: PhantomData }
+    }
+
+    /// The group.
+    pub fn id(&self) -> GroupId {
+        self.core.id
+    }
+
+    /// The node that this handle speaks through.
+    pub fn node(&self) -> NodeId {
+        self.core.node
+    }
+
+    /// Makes `voters` a new group. To be called once, on one node of it, when all logs are empty; that node leads first
+    /// if it can reach a majority.
+    ///
+    /// # Errors
+    /// [`Rejected`] when the log is not empty, or this node is not among the voters.
+    pub async fn initialize(&self, voters: BTreeSet<NodeId>) -> Result<(), Rejected> {
+        self.core.replica.initialize(voters).await
+    }
+
+    /// Has `command` committed and applied, and gives the machine's reply.
+    ///
+    /// With a session, an attempt of unknown outcome is retried until the deadline.
+    ///
+    /// # Errors
+    /// `Rejected`: it did not happen. `Unknown`: it may have, or may still. `Fatal`: it may have, and the node that
+    /// carried it has stopped.
+    pub async fn write(&self, command: &M::Command, options: WriteOptions) -> Result<Written<M::Reply>, WriteError> {
+        let action = Action::Apply(encode(command));
+        read_outcome(self.core.write(options.session, action, options.timeout).await?)
+    }
+
+    /// Proposes commands in one go: appended in order, each with an outcome of its own.
+    ///
+    /// # Errors
+    /// For the whole when none was proposed, or when all their outcomes are unknown; else one by one.
+    pub async fn write_many(
+        &self,
+        commands: impl IntoIterator<Item = (Option<Stamp>, M::Command)>,
+        timeout: Duration,
+    ) -> Result<Vec<Result<Written<M::Reply>, WriteError>>, WriteError> {
+        let writes = commands.into_iter().map(|(stamp, command)| (stamp, Action::Apply(encode(&command)))).collect();
+        let outcomes = self.core.write_many(writes, timeout).await?;
+        Ok(outcomes.into_iter().map(|outcome| outcome.and_then(read_outcome)).collect())
+    }
+
+    /// Opens the session of `client`; nothing changes if it is open. Safe to retry.
+    ///
+    /// # Errors
+    /// As [`Group::write`].
+    pub async fn open_session(&self, client: ClientId, timeout: Duration) -> Result<(), WriteError> {
+        self.core.write(None, Action::OpenSession(client), timeout).await.map(drop)
+    }
+
+    /// Answers `query` as freshly as `consistency` asks, and says what the answer proves.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the consistency could not be met by the deadline.
+    pub async fn read(
+        &self,
+        consistency: Consistency,
+        query: &M::Query,
+        timeout: Duration,
+    ) -> Result<ReadReply<M::Answer>, ReadError> {
+        let reply = self.core.read(consistency, encode(query), timeout).await?;
+        let answer =
+            decode(&reply.answer).map_err(|error| Rejected::Invalid(format!("another machine's answer: {error}")))?;
+        Ok(ReadReply { answer, proof: reply.proof })
+    }
+
+    /// What this node's replica knows of the group.
+    pub fn status(&self) -> Status {
+        self.core.replica.status()
+    }
+
+    /// Leader, term, role and membership as they change.
+    pub fn watch(&self) -> watch::Receiver<Leadership> {
+        self.core.replica.leadership()
+    }
+
+    /// What this node's replica has applied.
+    pub fn applied(&self) -> Option<Index> {
+        self.core.replica.applied()
+    }
+
+    /// Waits until this node's replica has applied `index`; false when the deadline came first.
+    pub async fn wait_applied(&self, index: Index, timeout: Duration) -> bool {
+        let deadline = self.core.env.now() + timeout;
+        crate::env::until(&self.core.env, deadline, self.core.replica.reach(Some(index))).await.is_some()
+    }
+
+    /// Lets `node` receive the log without a vote. Its replica must be running there.
+    ///
+    /// # Errors
+    /// [`AdminError`]; repeating the call is safe.
+    pub async fn add_learner(&self, node: NodeId, timeout: Duration) -> Result<(), AdminError> {
+        self.core.change(Change::AddLearner(node), timeout).await
+    }
+
+    /// Adds `node` as a learner if need be, waits until it has caught up, and gives it a vote.
+    ///
+    /// # Errors
+    /// [`AdminError`]; repeating the call is safe.
+    pub async fn add_voter(&self, node: NodeId, timeout: Duration) -> Result<(), AdminError> {
+        self.core.change(Change::AddVoter(node), timeout).await
+    }
+
+    /// Takes `node`, voter or learner, out of the group. A leader may remove itself.
+    ///
+    /// # Errors
+    /// [`AdminError`]; repeating the call is safe.
+    pub async fn remove(&self, node: NodeId, timeout: Duration) -> Result<(), AdminError> {
+        self.core.change(Change::Remove(node), timeout).await
+    }
+
+    /// Puts `new`, caught up, in the place of `old`, which may be dead.
+    ///
+    /// # Errors
+    /// [`AdminError`]; repeating the call is safe.
+    pub async fn replace(&self, old: NodeId, new: NodeId, timeout: Duration) -> Result<(), AdminError> {
+        self.core.change(Change::Replace(old, new), timeout).await
+    }
+
+    /// Hands leadership to the voter `to`, and returns when `to` itself says that it leads.
+    ///
+    /// # Errors
+    /// `Rejected` when `to` cannot take over now (not a voter, silent, far behind): nothing happened. `Unknown` when it
+    /// did not arrive by the deadline.
+    pub async fn transfer_leadership(&self, to: NodeId, timeout: Duration) -> Result<(), AdminError> {
+        self.core.change(Change::Transfer(to), timeout).await
+    }
+
+    /// Takes a snapshot on this node and returns when it is kept.
+    ///
+    /// # Errors
+    /// `Unknown` when it was not there by the deadline.
+    pub async fn snapshot(&self, timeout: Duration) -> Result<(), AdminError> {
+        let applied = self.core.replica.applied();
+        self.core.replica.start_snapshot().await?;
+        let deadline = self.core.env.now() + timeout;
+        while self.status().snapshot.map(|id| id.index) < applied {
+            if self.core.env.now() >= deadline {
+                return Err(Unknown::Deadline(timeout).into());
+            }
+            self.core.env.sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
+    }
+
+    /// Stops this node's replica. What its stores hold stays.
+    pub async fn shutdown(&self) {
+        self.core.shutdown().await;
+    }
+}
+
+fn read_outcome<R: serde::de::DeserializeOwned>(outcome: WriteOutcome) -> Result<Written<R>, WriteError> {
+    match decode(&outcome.reply) {
+        Ok(reply) => Ok(Written { at: outcome.at, reply, replayed: outcome.replayed }),
+        // It was carried out, but by a machine of another version.
+        Err(error) => Err(Unknown::AnswerLost(error.to_string()).into()),
+    }
+}

@@ -1,0 +1,151 @@
+//! A host: one node's groups, and its way to other nodes.
+//!
+//! Promises: a message reaches the group it names, or is refused; messages of another cluster are dropped.
+//! Leaves out: placement (which nodes replicate which group), which belongs to the user.
+
+mod caller;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::engine::{Replica, ReplicaSpec};
+use crate::env::Env;
+use crate::error::{Fatal, Rejected};
+use crate::group::{Group, GroupCore, GroupOptions};
+use crate::log::LogStore;
+use crate::machine::{StateMachine, Typed};
+use crate::snapshot::SnapshotStore;
+use crate::transport::{Answer, Envelope, Inbound, Reply, Transport};
+use crate::types::{ClusterId, GroupId, Incarnation, NodeId};
+
+pub(crate) use caller::Caller;
+
+/// Who this node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostConfig {
+    /// The node, unique in its cluster and never reused for another process.
+    pub node: NodeId,
+    /// The cluster; messages of another one are dropped.
+    pub cluster: ClusterId,
+}
+
+/// What a group needs to run on this node.
+pub struct GroupSpec<M> {
+    /// The group.
+    pub id: GroupId,
+    /// A fresh machine; it is restored from `snapshots` and `log` before the group serves.
+    pub machine: M,
+    /// This replica's log.
+    pub log: Arc<dyn LogStore>,
+    /// This replica's snapshots.
+    pub snapshots: Arc<dyn SnapshotStore>,
+    /// How it runs.
+    pub options: GroupOptions,
+}
+
+impl<M> fmt::Debug for GroupSpec<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupSpec").field("id", &self.id).field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// One node: its groups, and the receiving end of its transport.
+pub struct Host {
+    config: HostConfig,
+    env: Arc<dyn Env>,
+    caller: Caller,
+    groups: RwLock<BTreeMap<GroupId, Arc<GroupCore>>>,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Host {
+    /// A node without groups, in a new life. The transport's receiving end is to be pointed at it.
+    pub fn new(config: HostConfig, env: Arc<dyn Env>, transport: Arc<dyn Transport>) -> Arc<Host> {
+        let incarnation = Incarnation(env.random());
+        let caller = Caller::new(config.node, config.cluster, incarnation, transport);
+        Arc::new(Host { config, env, caller, groups: RwLock::default() })
+    }
+
+    /// The node.
+    pub fn node(&self) -> NodeId {
+        self.config.node
+    }
+
+    /// Starts a replica of a group on this node, from what its stores hold.
+    ///
+    /// A new group is then made by [`Group::initialize`] on one of its nodes; a replica that joins an existing group
+    /// waits to be added.
+    ///
+    /// # Errors
+    /// [`Fatal`] when the stores cannot be read, the options contradict each other, or the group runs here already.
+    pub async fn create_group<M: StateMachine>(&self, spec: GroupSpec<M>) -> Result<Group<M>, Fatal> {
+        if self.group_core(spec.id).is_some() {
+            return Err(Fatal(format!("{} runs on {} already", spec.id, self.config.node)));
+        }
+        let replica = Replica::start(ReplicaSpec {
+            group: spec.id,
+            node: self.config.node,
+            machine: Box::new(Typed(spec.machine)),
+            log: spec.log,
+            snapshots: spec.snapshots,
+            options: spec.options.clone(),
+            env: Arc::clone(&self.env),
+            caller: self.caller.clone(),
+        })
+        .await?;
+        let core = GroupCore::new(
+            spec.id,
+            self.config.node,
+            replica,
+            self.caller.clone(),
+            Arc::clone(&self.env),
+            spec.options,
+        );
+        self.groups.write().unwrap_or_else(PoisonError::into_inner).insert(spec.id, Arc::clone(&core));
+        Ok(Group::new(core))
+    }
+
+    /// Stops a group on this node. What its stores hold stays; it can be created again from them.
+    pub async fn stop_group(&self, id: GroupId) {
+        let removed = self.groups.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        if let Some(core) = removed {
+            core.shutdown().await;
+        }
+    }
+
+    /// Stops all groups of this node.
+    pub async fn shutdown(&self) {
+        let all = std::mem::take(&mut *self.groups.write().unwrap_or_else(PoisonError::into_inner));
+        futures::future::join_all(all.values().map(|core| core.shutdown())).await;
+    }
+
+    /// The groups that run here.
+    pub fn groups(&self) -> Vec<GroupId> {
+        self.groups.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
+    fn group_core(&self, id: GroupId) -> Option<Arc<GroupCore>> {
+        self.groups.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+}
+
+#[async_trait::async_trait]
+impl Inbound for Host {
+    async fn deliver(&self, envelope: Envelope) -> Option<Answer> {
+        if envelope.cluster != self.config.cluster {
+            tracing::warn!(from = %envelope.from, cluster = %envelope.cluster, "dropped a message of another cluster");
+            return None;
+        }
+        let reply = match self.group_core(envelope.group) {
+            Some(core) => core.deliver(envelope.request).await,
+            None => Reply::Refused(Rejected::NoSuchGroup(envelope.group)),
+        };
+        Some(Answer { incarnation: envelope.incarnation, id: envelope.id, reply })
+    }
+}

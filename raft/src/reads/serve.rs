@@ -1,0 +1,202 @@
+//! Serving a read at each consistency, here or at the leader.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Consistency, Proof, ReadReply};
+use crate::engine::NotHere;
+use crate::env::until;
+use crate::error::{ReadError, Rejected};
+use crate::group::{GroupCore, Route, Target};
+use crate::transport::{ForwardedRead, ReadIndex, Reply, Request};
+use crate::types::NodeId;
+
+impl GroupCore {
+    /// Answers a query as freshly as asked.
+    pub(crate) async fn read(
+        self: &Arc<Self>,
+        consistency: Consistency,
+        query: Bytes,
+        timeout: Duration,
+    ) -> Result<ReadReply<Bytes>, ReadError> {
+        match consistency {
+            Consistency::Linearizable | Consistency::Lease => {
+                self.read_leader(consistency, query, timeout, self.options.hops_max).await
+            }
+            Consistency::LinearizableHere => self.read_here(&query, timeout).await,
+            Consistency::Bounded(bound) => self.read_bounded(bound, query, timeout).await,
+            Consistency::Local => {
+                self.running()?;
+                self.answer(&query, false, None)
+            }
+        }
+    }
+
+    /// Answers a read that another node handed on.
+    pub(crate) async fn read_forwarded(self: &Arc<Self>, read: ForwardedRead) -> Result<ReadReply<Bytes>, ReadError> {
+        match read.consistency {
+            Consistency::Linearizable | Consistency::Lease => {
+                self.read_leader(read.consistency, read.query, read.timeout, read.hops_left).await
+            }
+            _ => Err(Rejected::Invalid("only a leader's read is handed on".into()).into()),
+        }
+    }
+
+    /// A read that the leader answers.
+    async fn read_leader(
+        self: &Arc<Self>,
+        consistency: Consistency,
+        query: Bytes,
+        timeout: Duration,
+        hops: u8,
+    ) -> Result<ReadReply<Bytes>, ReadError> {
+        let mut route = Route::new(self, timeout);
+        loop {
+            let target = route.next().await?;
+            let attempt = match target {
+                Target::Here => self.read_as_leader(consistency, &query, &route).await,
+                Target::There(leader) if hops > 0 => {
+                    self.read_there(leader, consistency, query.clone(), route.left(), hops - 1).await
+                }
+                Target::There(leader) => return Err(Rejected::NotLeader { leader: Some(leader) }.into()),
+            };
+            match attempt {
+                Err(ReadError::Rejected(cause)) if !matches!(cause, Rejected::Invalid(_)) => {
+                    route.refused(target, cause).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn read_as_leader(
+        &self,
+        consistency: Consistency,
+        query: &Bytes,
+        route: &Route<'_>,
+    ) -> Result<ReadReply<Bytes>, ReadError> {
+        let ready = async {
+            let ReadIndex { index, .. } = match consistency {
+                Consistency::Lease => self.replica.lease_index().await?,
+                _ => self.replica.read_index(route.left()).await?,
+            };
+            // Also for a lease read: what was committed at its moment may not be applied yet, and a follower that has
+            // applied it may have answered for it.
+            self.replica.reach(index).await;
+            Ok::<_, NotHere>(())
+        };
+        match until(&self.env, route.deadline, ready).await {
+            None => Err(ReadError::Deadline(route.timeout())),
+            Some(Err(NotHere::Stopped(fatal))) => Err(fatal.into()),
+            Some(Err(not_here)) => Err(not_here.rejected().into()),
+            Some(Ok(())) => self.answer(query, true, Some(Duration::ZERO)),
+        }
+    }
+
+    async fn read_there(
+        &self,
+        leader: NodeId,
+        consistency: Consistency,
+        query: Bytes,
+        timeout: Duration,
+        hops_left: u8,
+    ) -> Result<ReadReply<Bytes>, ReadError> {
+        let request = Request::Read(ForwardedRead { consistency, query, hops_left, timeout });
+        // A silent leader may be dead: ask again, perhaps somebody else, before the caller's time is up.
+        let patience = timeout.min(self.options.election_timeout.1 * 4);
+        match self.caller.call(leader, self.id, request, patience).await {
+            Ok(Reply::Read(result)) => result,
+            Ok(Reply::Refused(cause)) => Err(cause.into()),
+            Ok(_) | Err(_) => Err(Rejected::NoLeader.into()),
+        }
+    }
+
+    /// A read that this replica answers at a read index asked of the leader after the read began.
+    async fn read_here(self: &Arc<Self>, query: &Bytes, timeout: Duration) -> Result<ReadReply<Bytes>, ReadError> {
+        let mut route = Route::new(self, timeout);
+        loop {
+            let target = route.next().await?;
+            let patience = route.deadline.min(self.env.now() + self.options.election_timeout.1 * 4);
+            match self.ask_read_index(patience).await {
+                Ok(ReadIndex { index, .. }) => {
+                    return match until(&self.env, route.deadline, self.replica.reach(index)).await {
+                        Some(()) => self.answer(query, true, Some(Duration::ZERO)),
+                        None => Err(ReadError::Deadline(timeout)),
+                    };
+                }
+                Err(cause) => route.refused(target, cause).await,
+            }
+        }
+    }
+
+    /// A read that this replica answers if it can prove the bound, and the leader otherwise.
+    async fn read_bounded(
+        self: &Arc<Self>,
+        bound: Duration,
+        query: Bytes,
+        timeout: Duration,
+    ) -> Result<ReadReply<Bytes>, ReadError> {
+        let deadline = self.env.now() + timeout;
+        let leads = self.replica.leadership().borrow().leader == Some(self.node);
+        if !leads && !bound.is_zero() {
+            if let Some(reply) = self.read_proven(bound, &query)? {
+                self.probe_ahead(bound, timeout / 2);
+                return Ok(reply);
+            }
+            let started = self.env.now();
+            // A probe that started earlier will do if its proof can still be fresh enough when it arrives.
+            let not_before = started - bound / 2;
+            let probe = self.probe(not_before, timeout / 2);
+            if until(&self.env, started + timeout / 2, probe).await.flatten().is_some()
+                && let Some(reply) = self.read_proven(bound, &query)?
+            {
+                return Ok(reply);
+            }
+        }
+        let left = self.left(deadline);
+        let mut reply = self.read_leader(Consistency::Linearizable, query, left, self.options.hops_max).await?;
+        reply.proof.redirected = !leads;
+        Ok(reply)
+    }
+
+    /// Answers from the state as it is if that is provably fresh enough. The age is taken after the state was read.
+    fn read_proven(&self, bound: Duration, query: &Bytes) -> Result<Option<ReadReply<Bytes>>, ReadError> {
+        self.running()?;
+        if self.freshness.age(self.env.now()).is_none_or(|age| age > bound) {
+            return Ok(None);
+        }
+        let mut reply = self.answer(query, false, None)?;
+        reply.proof.staleness = self.freshness.age(self.env.now()).filter(|age| *age <= bound);
+        Ok(reply.proof.staleness.is_some().then_some(reply))
+    }
+
+    /// Starts the next probe while the last one still serves, so that readers who keep coming need not wait.
+    fn probe_ahead(self: &Arc<Self>, bound: Duration, wait: Duration) {
+        let now = self.env.now();
+        if self.freshness.age(now).is_some_and(|age| age > bound / 2) {
+            drop(self.probe(now - bound / 2, wait));
+        }
+    }
+
+    fn answer(
+        &self,
+        query: &Bytes,
+        linearizable: bool,
+        staleness: Option<Duration>,
+    ) -> Result<ReadReply<Bytes>, ReadError> {
+        let (applied, answer) = self.replica.query(query);
+        let answer = answer.map_err(|error| Rejected::Invalid(error.to_string()))?;
+        let proof = Proof { served_by: self.node, applied, linearizable, staleness, redirected: false };
+        Ok(ReadReply { answer, proof })
+    }
+
+    /// A replica that has stopped answers nothing, not even from what it has.
+    fn running(&self) -> Result<(), ReadError> {
+        match &self.replica.leadership().borrow().stopped {
+            Some(fatal) => Err(fatal.clone().into()),
+            None => Ok(()),
+        }
+    }
+}
