@@ -1,3 +1,4 @@
 //! Quorate's state machines: what a group of replicas can agree on.
 
+pub mod kv;
 pub mod names;

@@ -194,12 +194,15 @@ impl Follower {
 }
 
 /// What two tables must share: not the indexes, and not the exact ages.
-fn content(table: &Table) -> Vec<(ClientId, Option<u64>, Option<u64>, Vec<(u64, u64, Bytes)>)> {
+fn content(table: &Table) -> Vec<SessionRecord> {
+    let unplaced = |kept| KeptReply { at: Index(0), ..kept };
     table
         .records()
-        .map(|session| {
-            let replies = session.replies.into_iter().map(|kept| (kept.seq, kept.digest, kept.reply)).collect();
-            (session.client, session.highest, session.acked, replies)
+        .map(|session| SessionRecord {
+            opened: Index(0),
+            last_used: LogTime(0),
+            replies: session.replies.into_iter().map(unplaced).collect(),
+            ..session
         })
         .collect()
 }

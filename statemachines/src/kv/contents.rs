@@ -1,0 +1,128 @@
+//! What a shard holds: its keys, and the sessions that protect the operations on them.
+
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use imbl::OrdMap;
+use quorate::sessions::Table;
+
+use super::command::{KvOp, Outcome};
+use super::query::Scan;
+use super::value::Json;
+
+/// How many bytes one scan answers at most, about.
+const SCAN_BYTES_MAX: usize = 4 << 20;
+
+/// Invariant: `bytes` is the sum over all keys of [`size`].
+#[derive(Clone, Debug)]
+pub(super) struct Contents {
+    keys: OrdMap<Arc<str>, Json>,
+    bytes: u64,
+    pub(super) sessions: Table,
+}
+
+/// What a key and its value count as, in bytes.
+pub(super) fn size(key: &str, value: &Json) -> usize {
+    key.len() + value.text().len()
+}
+
+impl Contents {
+    pub(super) fn new(session_ttl: Duration) -> Self {
+        Contents { keys: OrdMap::new(), bytes: 0, sessions: Table::new(session_ttl) }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&Json> {
+        self.keys.get(key)
+    }
+
+    pub(super) fn put(&mut self, key: Arc<str>, value: Json) {
+        self.bytes += size(&key, &value) as u64;
+        if let Some(old) = self.keys.insert(Arc::clone(&key), value) {
+            self.bytes -= size(&key, &old) as u64;
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: &str) -> bool {
+        let Some(old) = self.keys.remove(key) else { return false };
+        self.bytes -= size(key, &old) as u64;
+        true
+    }
+
+    /// Removes the first key; says whether there was one.
+    pub(super) fn remove_first(&mut self) -> bool {
+        match self.keys.get_min().map(|(key, _)| Arc::clone(key)) {
+            Some(key) => self.remove(&key),
+            None => false,
+        }
+    }
+
+    /// Carries an operation out; says what came of it, and whether the key changed.
+    pub(super) fn apply(&mut self, op: KvOp) -> (Outcome, bool) {
+        match op {
+            KvOp::Put { key, value } => {
+                self.put(key, value);
+                (Outcome::Put, true)
+            }
+            KvOp::Append { key, value } => {
+                let appended = match self.get(&key) {
+                    None => Some(value),
+                    Some(old) => old.appended(&value),
+                };
+                let Some(appended) = appended else { return (Outcome::NotAppendable, false) };
+                self.put(key, appended);
+                (Outcome::Appended, true)
+            }
+            KvOp::Delete { key } => {
+                let existed = self.remove(&key);
+                (Outcome::Deleted { existed }, existed)
+            }
+            KvOp::Cas { key, from, to, create_if_not_exists } => {
+                match self.get(&key) {
+                    None if !create_if_not_exists => return (Outcome::Missing, false),
+                    Some(old) if !old.same_as(&from) => return (Outcome::Different, false),
+                    _ => self.put(key, to),
+                }
+                (Outcome::Swapped, true)
+            }
+        }
+    }
+
+    /// The keys after `after`, in their order.
+    pub(super) fn keys_after(&self, after: Option<&str>) -> impl Iterator<Item = (&Arc<str>, &Json)> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.keys.range::<_, str>((start, Bound::Unbounded))
+    }
+
+    /// The keys that a scan asks for, and whether it ended before the last of them.
+    pub(super) fn scan(&self, scan: &Scan) -> (Vec<(Arc<str>, Json)>, bool) {
+        let prefix = scan.prefix.as_deref().unwrap_or_default();
+        let start = scan.from.as_deref().unwrap_or_default().max(prefix);
+        let wanted = |key: &str| key.starts_with(prefix) && scan.to.as_deref().is_none_or(|to| key < to);
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        for (key, value) in self.keys.range::<_, str>((Bound::Included(start), Bound::Unbounded)) {
+            if !wanted(key) {
+                break;
+            }
+            if scan.limit.is_some_and(|limit| items.len() as u64 >= limit) || bytes >= SCAN_BYTES_MAX {
+                return (items, true);
+            }
+            bytes += size(key, value);
+            items.push((Arc::clone(key), value.clone()));
+        }
+        (items, false)
+    }
+
+    /// All keys, by an iterator that owns what it reads and sees no later change.
+    pub(super) fn into_keys(self) -> impl Iterator<Item = (Arc<str>, Json)> + Send + 'static {
+        self.keys.into_iter()
+    }
+}

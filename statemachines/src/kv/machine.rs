@@ -1,0 +1,98 @@
+//! The state machine of a shard group: takes commands and questions to the part that knows them.
+
+use std::io;
+use std::time::Duration;
+
+use quorate::machine::{EntryContext, StateMachine};
+use quorate::sessions::DEFAULT_TTL;
+use quorate::snapshot::{SnapshotReader, SnapshotView};
+
+use super::command::{KvCommand, KvReply};
+use super::query::{KvAnswer, KvQuery};
+use super::snapshot;
+use super::state::{Duty, State};
+use super::transfer::Applied;
+
+/// A shard group's state machine. It starts without a configuration and serves nothing.
+#[derive(Clone, Debug)]
+pub struct KvMachine {
+    state: State,
+}
+
+impl Default for KvMachine {
+    fn default() -> Self {
+        KvMachine::new(DEFAULT_TTL)
+    }
+}
+
+impl KvMachine {
+    /// A machine whose sessions expire after `session_ttl` of log time without use: the same on all replicas, and better
+    /// the same on all groups, since sessions move with their shards.
+    pub fn new(session_ttl: Duration) -> Self {
+        KvMachine { state: State::new(session_ttl) }
+    }
+}
+
+impl StateMachine for KvMachine {
+    type Command = KvCommand;
+    type Reply = KvReply;
+    type Query = KvQuery;
+    type Answer = KvAnswer;
+
+    fn apply(&mut self, entry: EntryContext, command: KvCommand) -> KvReply {
+        let state = &mut self.state;
+        state.applied = Applied { index: entry.index, time: state.applied.time.max(entry.time) };
+        match command {
+            KvCommand::Op { shard, session, op } => state.operate(shard, session, op),
+            KvCommand::OpenSession { shard, client } => state.open_session(shard, &client),
+            KvCommand::Configure(config) => KvReply::Configured(state.configure(config)),
+            KvCommand::StageChunk { shard, number, chunk } => KvReply::Step(state.stage_chunk(shard, number, chunk)),
+            KvCommand::StageDelta { shard, number, delta } => KvReply::Step(state.stage_delta(shard, number, delta)),
+            KvCommand::Install { shard, number, delta } => KvReply::Step(state.install(shard, number, delta)),
+            KvCommand::Freeze { shard, lost_at } => KvReply::Step(state.freeze(shard, lost_at)),
+            KvCommand::Delete { shard, lost_at, to } => KvReply::Step(state.delete(shard, lost_at, to)),
+            KvCommand::Sweep { shard, max_keys } => KvReply::Step(state.sweep(shard, max_keys)),
+            KvCommand::Acknowledged { shard, lost_at, source } => {
+                KvReply::Step(state.acknowledged(&Duty { shard, lost_at, source }))
+            }
+            KvCommand::Abandon { shard, number } => KvReply::Step(state.abandon(shard, number)),
+        }
+    }
+
+    fn query(&self, query: KvQuery) -> KvAnswer {
+        let state = &self.state;
+        match query {
+            KvQuery::Get { shard, key } => match state.served(shard) {
+                Ok(contents) => KvAnswer::Value(contents.get(&key).cloned()),
+                Err(refusal) => KvAnswer::NotServed(refusal),
+            },
+            KvQuery::Scan(scan) => match state.served(scan.shard) {
+                Ok(contents) => {
+                    let (items, more) = contents.scan(&scan);
+                    KvAnswer::Items { items, more }
+                }
+                Err(refusal) => KvAnswer::NotServed(refusal),
+            },
+            KvQuery::Status => KvAnswer::Status(state.status()),
+            KvQuery::Work => KvAnswer::Work(state.work()),
+            KvQuery::PullChunk { shard, pull, after, max_bytes } => {
+                KvAnswer::Pulled(state.pull_chunk(shard, &pull, after, max_bytes))
+            }
+            KvQuery::PullDelta { shard, pull, from, max_bytes } => {
+                KvAnswer::Pulled(state.pull_delta(shard, &pull, from, max_bytes))
+            }
+            KvQuery::Installed { shard, source, lost_at } => {
+                KvAnswer::Installed(state.has_installed(shard, &source, lost_at))
+            }
+        }
+    }
+
+    fn snapshot(&self) -> Box<dyn SnapshotView> {
+        snapshot::view(self.state.clone())
+    }
+
+    fn restore(&mut self, reader: &mut dyn SnapshotReader) -> io::Result<()> {
+        self.state = snapshot::read(reader, self.state.session_ttl)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! The copy of a shard that is being pulled.
+
+use std::time::Duration;
+
+use quorate::types::Index;
+
+use super::contents::Contents;
+use super::marks::Item;
+use super::transfer::{Applied, Chunk, Delta};
+use crate::names::ConfigNumber;
+
+/// A copy under way: chunks first, each where the last one ended; then deltas, each from where the last one ended, the
+/// first from the smallest index of any chunk.
+///
+/// Why the smallest: a change up to there is in every chunk that it concerns, and a change after it is in a delta. A
+/// replica that lags may give an older state of a key than the copy holds already; its later change is then in a later
+/// delta, because the mark of a key's last change is above every index that such a replica can answer up to.
+#[derive(Clone, Debug)]
+pub(super) struct Staged {
+    /// Which loss of the source it is a copy of; known from the first chunk on.
+    pub(super) lost_at: Option<ConfigNumber>,
+    /// Where it ends.
+    pub(super) after: Option<Item>,
+    /// Whether all chunks are in.
+    pub(super) copied: bool,
+    /// The source's entry up to which it holds the changes.
+    pub(super) index: Option<Index>,
+    /// The source's entry that froze the shard, as far as known.
+    pub(super) frozen_at: Option<Index>,
+    pub(super) contents: Contents,
+}
+
+impl Staged {
+    pub(super) fn new(session_ttl: Duration) -> Self {
+        Staged {
+            lost_at: None,
+            after: None,
+            copied: false,
+            index: None,
+            frozen_at: None,
+            contents: Contents::new(session_ttl),
+        }
+    }
+
+    /// Whether it is the shard as it was when the source froze it: it may be served.
+    pub(super) fn is_whole(&self) -> bool {
+        self.copied && self.frozen_at.is_some_and(|frozen_at| self.index >= Some(frozen_at))
+    }
+
+    /// Takes a chunk in; says whether it fits.
+    pub(super) fn take_chunk(&mut self, chunk: Chunk, at: Applied) -> bool {
+        let same_loss = self.lost_at.is_none_or(|lost_at| lost_at == chunk.lost_at);
+        if self.copied || !same_loss || chunk.after != self.after {
+            return false;
+        }
+        self.lost_at = Some(chunk.lost_at);
+        self.after = chunk.through;
+        self.copied = chunk.done;
+        self.index = Some(self.index.map_or(chunk.index, |index| index.min(chunk.index)));
+        self.frozen_at = self.frozen_at.or(chunk.frozen_at);
+        for session in chunk.sessions {
+            self.contents.sessions.merge(session, at.time, at.index);
+        }
+        for (key, value) in chunk.keys {
+            self.contents.put(key, value);
+        }
+        true
+    }
+
+    /// Takes a delta in; says whether it fits.
+    pub(super) fn take_delta(&mut self, delta: Delta, at: Applied) -> bool {
+        if !self.copied || self.lost_at != Some(delta.lost_at) || self.index != Some(delta.from) {
+            return false;
+        }
+        self.index = Some(delta.to);
+        self.frozen_at = self.frozen_at.or(delta.frozen_at);
+        for session in delta.sessions {
+            self.contents.sessions.merge(session, at.time, at.index);
+        }
+        for client in delta.sessions_gone {
+            self.contents.sessions.remove(&client);
+        }
+        for (key, value) in delta.keys {
+            match value {
+                Some(value) => self.contents.put(key, value),
+                None => _ = self.contents.remove(&key),
+            }
+        }
+        true
+    }
+}

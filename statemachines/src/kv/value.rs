@@ -1,0 +1,131 @@
+//! A stored value: the text of a JSON value.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The text of a JSON value. A clone shares it.
+///
+/// The text is checked where a value enters the system ([`Json::parse`]), not when it is decoded from a log: a machine
+/// that meets a text which is no JSON treats it as a value of its own kind, and never panics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Json(Arc<str>);
+
+impl Json {
+    /// The value that `text` spells, in its shortest spelling.
+    ///
+    /// # Errors
+    /// When `text` is no JSON.
+    pub fn parse(text: &str) -> Result<Json, serde_json::Error> {
+        serde_json::from_str::<Value>(text).map(|value| Json::from(&value))
+    }
+
+    /// Its text.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// The value, for who wants to look inside; `None` when the text is no JSON.
+    pub fn value(&self) -> Option<Value> {
+        serde_json::from_str(&self.0).ok()
+    }
+
+    /// Whether both are the same JSON value: the order of an object's keys has no meaning, `1` and `1.0` differ.
+    pub fn same_as(&self, other: &Json) -> bool {
+        if self.0 == other.0 {
+            return true;
+        }
+        matches!((self.value(), other.value()), (Some(mine), Some(theirs)) if mine == theirs)
+    }
+
+    /// This value with `more` appended: two strings concatenate, an array takes anything as its last element. `None`
+    /// for any other pair.
+    ///
+    /// Works on the texts, so that appending to a long array costs a copy and not a parse.
+    pub fn appended(&self, more: &Json) -> Option<Json> {
+        let (mine, theirs) = (self.0.trim(), more.0.trim());
+        if let (Some(head), Some(tail)) = (inside(mine, '"', '"'), inside(theirs, '"', '"')) {
+            return Some(Json(format!("\"{head}{tail}\"").into()));
+        }
+        let elements = inside(mine, '[', ']')?.trim();
+        let comma = if elements.is_empty() { "" } else { "," };
+        Some(Json(format!("[{elements}{comma}{theirs}]").into()))
+    }
+}
+
+fn inside(text: &str, open: char, close: char) -> Option<&str> {
+    text.strip_prefix(open)?.strip_suffix(close)
+}
+
+impl From<&Value> for Json {
+    fn from(value: &Value) -> Self {
+        Json(value.to_string().into())
+    }
+}
+
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Json {
+        Json::parse(text).unwrap()
+    }
+
+    #[test]
+    fn appending_joins_strings_and_pushes_to_arrays_and_nothing_else() {
+        let table = [
+            (r#""ab""#, r#""c""#, Some(r#""abc""#)),
+            (r#""""#, r#""""#, Some(r#""""#)),
+            (r#""q\"""#, r#""\\""#, Some(r#""q\"\\""#)),
+            (r#""\ud83d\ude00""#, r#""é""#, Some(r#""😀é""#)),
+            ("[]", "1", Some("[1]")),
+            ("[1]", "[2,3]", Some("[1,[2,3]]")),
+            (r#"["x"]"#, r#"{"a":null}"#, Some(r#"["x",{"a":null}]"#)),
+            (r#""ab""#, "1", None),
+            ("1", "2", None),
+            ("null", r#""a""#, None),
+            (r#"{"a":[]}"#, "1", None),
+        ];
+        for (first, more, expected) in table {
+            let appended = json(first).appended(&json(more));
+            assert_eq!(appended, expected.map(json), "{first} + {more}");
+            if let Some(appended) = appended {
+                assert_eq!(appended, json(appended.text()), "{first} + {more} is spelled the shortest way");
+            }
+        }
+    }
+
+    #[test]
+    fn equality_is_that_of_json_values() {
+        let table = [
+            (r#"{"a":1,"b":[2]}"#, r#"{"b":[2],"a":1}"#, true),
+            ("1", "1.0", false),
+            ("1.0", "1.00", true),
+            ("1e2", "100.0", true),
+            ("[1,2]", "[2,1]", false),
+            (r#""A""#, r#""\u0041""#, true),
+            ("null", "false", false),
+        ];
+        for (a, b, expected) in table {
+            let (raw_a, raw_b) = (Json(a.into()), Json(b.into()));
+            assert_eq!(raw_a.same_as(&raw_b), expected, "{a} and {b}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_no_json_equals_itself_only_and_hurts_nobody() {
+        let (broken, other) = (Json("{\"".into()), Json("\"".into()));
+        assert!(broken.same_as(&broken));
+        assert!(!broken.same_as(&other));
+        assert_eq!(broken.appended(&other), None);
+        assert_eq!(other.appended(&broken), None);
+    }
+}
