@@ -1,5 +1,7 @@
 //! Quorate's state machines: what a group of replicas can agree on.
 
+pub mod configlog;
+pub mod group_config;
 pub mod kv;
 pub mod names;
 pub mod slot;

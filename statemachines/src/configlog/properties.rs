@@ -1,0 +1,83 @@
+//! What holds of the log as a whole: its commands as tables and transcripts, and random runs in which a model of the groups
+//! carries out every plan and no shard's data may be lost, doubled or served twice.
+
+mod controller;
+mod moves;
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use quorate::machine::{EntryContext, StateMachine};
+use quorate::types::{Index, LogTime, Term};
+
+use super::{Command, Config, ConfigLog, Reply};
+use crate::names::{ConfigNumber, Gid, ShardId};
+
+fn gid(name: impl ToString) -> Gid {
+    Gid::new(name.to_string())
+}
+
+fn apply(log: &mut ConfigLog, command: Command) -> Reply {
+    let entry = EntryContext { index: Index(1), term: Term(1), time: LogTime(0) };
+    log.apply(entry, command)
+}
+
+fn servers(group: &Gid) -> Vec<String> {
+    ["x", "y", "z"].iter().map(|server| format!("{server}{group}")).collect()
+}
+
+fn join(names: &[&str]) -> Command {
+    let groups = names.iter().map(|name| (gid(name), servers(&gid(name)))).collect();
+    Command::Join { groups, shard_count: 10 }
+}
+
+fn leave(names: &[&str]) -> Command {
+    Command::Leave { gids: names.iter().map(gid).collect() }
+}
+
+fn give(shard: u32, name: &str) -> Command {
+    Command::Move { shard: ShardId(shard), gid: gid(name) }
+}
+
+/// An external configuration from the shards' owners in order; `-` is nobody.
+fn set(number: u64, owners: &[&str]) -> Command {
+    let owner = |name: &&str| (*name != "-").then(|| gid(name));
+    let shards = (0..).map(ShardId).zip(owners.iter().map(owner)).collect();
+    Command::Set { number: ConfigNumber(number), shards }
+}
+
+fn done(number: u64) -> Reply {
+    Reply::Done { number: ConfigNumber(number) }
+}
+
+/// The owners in order, `-` for nobody.
+fn owners(config: &Config) -> Vec<&str> {
+    config.shards.iter().map(|owner| owner.as_ref().map_or("-", |gid| &gid.0)).collect()
+}
+
+fn sizes(config: &Config) -> BTreeMap<Gid, usize> {
+    config.groups.keys().map(|gid| (gid.clone(), config.shards_of(gid).len())).collect()
+}
+
+fn assert_balanced(config: &Config) {
+    let sizes = sizes(config);
+    if let (Some(most), Some(least)) = (sizes.values().max(), sizes.values().min()) {
+        assert!(config.shards.iter().all(Option::is_some), "a shard without a group: {config:?}");
+        assert!(most - least <= 1, "unbalanced: {sizes:?}");
+    }
+}
+
+/// Commands over a few groups and shards, sensible and senseless ones.
+fn commands(shards: u32) -> impl Strategy<Value = Command> {
+    let name = || prop::sample::select(vec!["a", "b", "c", "d", "e"]).prop_map(gid);
+    let owner = prop::option::weighted(0.8, name());
+    let join = prop::collection::btree_map(name(), Just(vec!["s".to_owned()]), 1..3)
+        .prop_map(move |groups| Command::Join { groups, shard_count: shards });
+    let leave = prop::collection::btree_set(name(), 1..3).prop_map(|gids| Command::Leave { gids });
+    let give = (0..=shards, name()).prop_map(|(shard, gid)| Command::Move { shard: ShardId(shard), gid });
+    let set = (1u64..60, prop::collection::vec(owner, shards as usize)).prop_map(|(number, owners)| Command::Set {
+        number: ConfigNumber(number),
+        shards: (0..).map(ShardId).zip(owners).collect(),
+    });
+    prop_oneof![4 => join, 3 => leave, 3 => give, 3 => set]
+}
