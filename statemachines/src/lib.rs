@@ -4,4 +4,5 @@ pub mod configlog;
 pub mod group_config;
 pub mod kv;
 pub mod names;
+pub mod register;
 pub mod slot;
