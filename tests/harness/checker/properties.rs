@@ -1,0 +1,283 @@
+//! The search against slower and simpler judges, on random histories.
+
+use std::fmt::Debug;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::kv::{StringAnswer, StringOp, Strings};
+use super::register::{Register, RegisterAnswer, RegisterOp};
+use super::search::{Found, Search};
+use super::*;
+
+type History<M> = Vec<Operation<<M as Model>::Input, <M as Model>::Output>>;
+
+/// Whether some order exists, by trying all: no memory, no shortcuts.
+fn some_order_exists<M: Model>(model: &M, state: &M::State, left: &[&Operation<M::Input, M::Output>]) -> bool {
+    let returned = |operation: &&Operation<M::Input, M::Output>| match operation.outcome {
+        Outcome::Returned { at, .. } => Some(at),
+        _ => None,
+    };
+    let Some(first_return) = left.iter().filter_map(returned).min() else { return true };
+    (0..left.len()).filter(|nth| left[*nth].called < first_return).any(|nth| {
+        let output = match &left[nth].outcome {
+            Outcome::Returned { output, .. } => Some(output),
+            Outcome::Open => None,
+            Outcome::Failed => return false,
+        };
+        let rest = [&left[..nth], &left[nth + 1..]].concat();
+        model.step(state, &left[nth].input, output).is_some_and(|next| some_order_exists(model, &next, &rest))
+    })
+}
+
+/// Searches, and checks that an order that was found is one.
+fn search<M: Model>(model: &M, history: &History<M>) -> Found {
+    let operations: Vec<_> = history.iter().collect();
+    let found = Search::new(model, &operations).run(Instant::now() + Duration::from_secs(60), 1 << 22);
+    if let Found::Order(order) = &found {
+        let mut state = model.initial();
+        let mut latest_call = Position(0);
+        for nth in order {
+            let Operation { input, called, outcome, .. } = &history[*nth];
+            latest_call = latest_call.max(*called);
+            let output = match outcome {
+                Outcome::Returned { output, at } => {
+                    assert!(latest_call < *at, "operation {nth} returned before one called that is ordered before it");
+                    Some(output)
+                }
+                Outcome::Open => None,
+                Outcome::Failed => panic!("operation {nth} failed and has a place in the order"),
+            };
+            state = model.step(&state, input, output).expect("the order follows the model");
+        }
+        let mut places = order.clone();
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(places.len(), order.len(), "an operation has two places");
+        let is_returned = |nth: &usize| matches!(history[*nth].outcome, Outcome::Returned { .. });
+        let returned = history.iter().filter(|operation| matches!(operation.outcome, Outcome::Returned { .. }));
+        assert_eq!(places.iter().filter(|nth| is_returned(nth)).count(), returned.count());
+    }
+    found
+}
+
+fn assert_same_verdict<M: Model>(model: &M, history: &History<M>)
+where
+    M::Input: Debug,
+    M::Output: Debug,
+{
+    let expected = some_order_exists(model, &model.initial(), &history.iter().collect::<Vec<_>>());
+    let found = search(model, history);
+    assert_eq!(matches!(found, Found::Order(_)), expected, "{found:?} of {history:#?}");
+    assert!(!matches!(found, Found::Exhausted(_)));
+}
+
+/// How an operation ends: one in three never returns, one in twelve fails.
+fn end<O>(dice: u8, output: O, at: Position) -> Outcome<O> {
+    match dice {
+        0..4 => Outcome::Open,
+        4 => Outcome::Failed,
+        _ => Outcome::Returned { output, at },
+    }
+}
+
+/// Histories of up to `most` operations with calls and returns shuffled.
+fn shuffled<I: Clone + Debug + 'static, O: Clone + Debug + 'static>(
+    operation: impl Strategy<Value = (I, O)> + 'static,
+    most: usize,
+) -> impl Strategy<Value = Vec<Operation<I, O>>> {
+    prop::collection::vec((operation, 0u8..12), 1..=most).prop_flat_map(|operations| {
+        let positions: Vec<u64> = (0..2 * operations.len() as u64).collect();
+        (Just(operations), Just(positions).prop_shuffle()).prop_map(|(operations, positions)| {
+            let build = |(nth, ((input, output), dice)): (usize, ((I, O), u8))| {
+                let (one, other) = (positions[2 * nth], positions[2 * nth + 1]);
+                let (called, at) = (Position(one.min(other)), Position(one.max(other)));
+                Operation { process: nth as u64, input, called, outcome: end(dice, output, at) }
+            };
+            operations.into_iter().enumerate().map(build).collect()
+        })
+    })
+}
+
+fn register_operation() -> impl Strategy<Value = (Keyed<RegisterOp<u8>>, RegisterAnswer<u8>)> {
+    let value = || 0u8..3;
+    let cas = (value(), value(), any::<bool>(), any::<bool>()).prop_map(|(from, to, create, done)| {
+        let answer = if done { RegisterAnswer::Done } else { RegisterAnswer::Refused };
+        (RegisterOp::Cas { from, to, create }, answer)
+    });
+    let operation = prop_oneof![
+        4 => prop::option::weighted(0.8, value()).prop_map(|value| (RegisterOp::Read, RegisterAnswer::Value(value))),
+        3 => value().prop_map(|value| (RegisterOp::Write(value), RegisterAnswer::Done)),
+        3 => cas,
+        1 => any::<bool>().prop_map(|existed| (RegisterOp::Delete, RegisterAnswer::Deleted(existed))),
+        1 => Just((RegisterOp::Delete, RegisterAnswer::Done)),
+    ];
+    operation.prop_map(|(op, answer)| (Keyed::new("k", op), answer))
+}
+
+fn string_operation() -> impl Strategy<Value = (Keyed<StringOp>, StringAnswer)> {
+    let operation = prop_oneof![
+        2 => "[ab]{0,3}".prop_map(|value| (StringOp::Get, StringAnswer::Value(value))),
+        2 => "[ab]".prop_map(|value| (StringOp::Append(value), StringAnswer::Done)),
+        1 => "[ab]".prop_map(|value| (StringOp::Put(value), StringAnswer::Done)),
+    ];
+    operation.prop_map(|(op, answer)| (Keyed::new("k", op), answer))
+}
+
+/// A run of `processes` clients against one register that is linearizable by construction. Each die decides what one
+/// client does next: call, take effect, return, or give up, before or after the effect.
+fn run(processes: u64, dice: &[(u64, u8, u8)]) -> History<Register<u8>> {
+    let mut value: Option<u8> = None;
+    let mut history: History<Register<u8>> = Vec::new();
+    let mut busy: BTreeMap<u64, (usize, Option<RegisterAnswer<u8>>)> = BTreeMap::new();
+    let register = Register::empty();
+    for ((process, what, argument), position) in dice.iter().zip(0..) {
+        let process = process % processes;
+        let Some((nth, answer)) = busy.get_mut(&process) else {
+            let op = match what % 4 {
+                0 => RegisterOp::Write(*argument),
+                1 => RegisterOp::Cas { from: *argument, to: argument.wrapping_add(1) % 5, create: false },
+                _ => RegisterOp::Read,
+            };
+            busy.insert(process, (history.len(), None));
+            let called = Position(position);
+            history.push(Operation { process, input: Keyed::new("k", op), called, outcome: Outcome::Open });
+            continue;
+        };
+        match answer.take() {
+            _ if what % 32 == 31 => drop(busy.remove(&process)),
+            Some(output) => {
+                history[*nth].outcome = Outcome::Returned { output, at: Position(position) };
+                busy.remove(&process);
+            }
+            None => {
+                let input = &history[*nth].input;
+                let possible = match &input.op {
+                    RegisterOp::Read => vec![RegisterAnswer::Value(value)],
+                    _ => vec![RegisterAnswer::Done, RegisterAnswer::Refused],
+                };
+                let taken = possible
+                    .into_iter()
+                    .find_map(|output| Some((register.step(&value, input, Some(&output))?, output)));
+                let (next, output) = taken.expect("one of the answers is right");
+                (value, *answer) = (next, Some(output));
+            }
+        }
+    }
+    history
+}
+
+fn dice(most: usize) -> impl Strategy<Value = Vec<(u64, u8, u8)>> {
+    prop::collection::vec((any::<u64>(), any::<u8>(), 0u8..5), 1..most)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn registers_are_judged_as_by_trying_every_order(history in shuffled(register_operation(), 7)) {
+        assert_same_verdict(&Register::empty(), &history);
+    }
+
+    #[test]
+    fn strings_are_judged_as_by_trying_every_order(history in shuffled(string_operation(), 7)) {
+        assert_same_verdict(&Strings, &history);
+    }
+}
+
+proptest! {
+    #[test]
+    fn linearizable_runs_are_found_to_be(processes in 1u64..12, dice in dice(600)) {
+        let history = run(processes, &dice);
+        prop_assert!(matches!(search(&Register::empty(), &history), Found::Order(_)));
+    }
+
+    #[test]
+    fn a_value_that_nobody_wrote_is_always_noticed(processes in 1u64..8, dice in dice(400), which in any::<prop::sample::Index>()) {
+        let mut history = run(processes, &dice);
+        let reads: Vec<usize> = (0..history.len())
+            .filter(|nth| matches!(history[*nth].outcome, Outcome::Returned { output: RegisterAnswer::Value(_), .. }))
+            .collect();
+        prop_assume!(!reads.is_empty());
+        let nth = reads[which.index(reads.len())];
+        if let Outcome::Returned { output, .. } = &mut history[nth].outcome {
+            *output = RegisterAnswer::Value(Some(99));
+        }
+        let found = check(&Register::empty(), &history, Limits::default());
+        let Verdict::NotLinearizable(found) = found else { panic!("{found}") };
+        prop_assert!(!found.longest.contains(&nth));
+        let text = found.describe(&history);
+        prop_assert_eq!(text.lines().filter(|line| line.contains("does not fit")).count(), 1, "{}", text);
+    }
+}
+
+fn keyed(
+    key: &str,
+    op: RegisterOp<u8>,
+    called: u64,
+    returned: u64,
+    output: RegisterAnswer<u8>,
+) -> Operation<Keyed<RegisterOp<u8>>, RegisterAnswer<u8>> {
+    let outcome = Outcome::Returned { output, at: Position(returned) };
+    Operation { process: 0, input: Keyed::new(key, op), called: Position(called), outcome }
+}
+
+#[test]
+fn keys_are_judged_by_themselves_and_the_wrong_one_is_named() {
+    let read = |key, at, value| keyed(key, RegisterOp::Read, at, at + 1, RegisterAnswer::Value(value));
+    let write = |key, at, value| keyed(key, RegisterOp::Write(value), at, at + 1, RegisterAnswer::Done);
+    let mut history = vec![write("a", 0, 1), write("b", 2, 2), read("a", 4, Some(1)), read("b", 6, Some(2))];
+    assert!(check(&Register::empty(), &history, Limits::default()).is_linearizable());
+    history.push(read("b", 8, Some(1)));
+    let expected = Counterexample { key: "b".into(), longest: vec![1, 3], stuck: 4, unplaced: vec![] };
+    assert_eq!(check(&Register::empty(), &history, Limits::default()), Verdict::NotLinearizable(expected));
+}
+
+#[test]
+fn a_search_without_time_or_memory_does_not_guess() {
+    // Sixteen different writes at once, and a value that none of them wrote.
+    let write = |nth: u64| keyed("k", RegisterOp::Write(nth as u8), nth, 100 + nth, RegisterAnswer::Done);
+    let mut history: History<Register<u8>> = (0..16).map(write).collect();
+    history.push(keyed("k", RegisterOp::Read, 50, 51, RegisterAnswer::Value(Some(99))));
+    let limits = |time, configurations| Limits { time, configurations };
+    let register = Register::empty();
+    let judge = |limits| check(&register, &history, limits);
+    assert_eq!(judge(limits(Duration::ZERO, usize::MAX)), Verdict::Unknown(Exhausted::Time));
+    assert_eq!(judge(limits(Duration::MAX / 4, 10)), Verdict::Unknown(Exhausted::Configurations));
+}
+
+#[test]
+fn many_operations_without_a_return_do_not_make_the_search_explode() {
+    // A hundred writes of ten values of which nobody knows the end, then reads that see half of the values.
+    let mut history: History<Register<u8>> = Vec::new();
+    for nth in 0..100u8 {
+        let input = Keyed::new("k", RegisterOp::Write(nth % 10));
+        history.push(Operation { process: 1, input, called: Position(nth.into()), outcome: Outcome::Open });
+    }
+    for nth in 0..50u64 {
+        let at = 100 + 2 * nth;
+        history.push(keyed("k", RegisterOp::Read, at, at + 1, RegisterAnswer::Value(Some((nth % 5) as u8))));
+    }
+    assert!(check(&Register::empty(), &history, Limits::default()).is_linearizable());
+    for (nth, value) in [(0, 20), (1, 21)] {
+        let at = 200 + 2 * nth;
+        history.push(keyed("k", RegisterOp::Read, at, at + 1, RegisterAnswer::Value(Some(value))));
+    }
+    let verdict = check(&Register::empty(), &history, Limits::default());
+    assert!(matches!(verdict, Verdict::NotLinearizable(_)), "{verdict}");
+}
+
+#[test]
+fn a_long_history_takes_time_and_memory_in_proportion() {
+    let mut seed = 1u64;
+    let mut die = || {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        seed >> 33
+    };
+    let dice: Vec<(u64, u8, u8)> = (0..300_000).map(|_| (die(), (die() % 31) as u8, (die() % 5) as u8)).collect();
+    let history = run(8, &dice);
+    assert!(history.len() > 90_000);
+    let start = Instant::now();
+    assert!(matches!(search(&Register::empty(), &history), Found::Order(_)));
+    println!("{} operations in {:?}", history.len(), start.elapsed());
+}

@@ -1,0 +1,6 @@
+//! Quorate's harness: what records the runs of a cluster, and what judges them.
+//!
+//! Nothing here knows Quorate's own machines: bring a [`checker::Model`] and record a [`history::History`].
+
+pub mod checker;
+pub mod history;
