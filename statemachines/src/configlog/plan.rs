@@ -1,7 +1,7 @@
 //! What one group has to do for one step of the configuration log.
 
 use super::{Config, Holder};
-use crate::group_config::{GroupConfig, Source};
+use crate::kv::{Configure, Source};
 use crate::names::{ConfigNumber, Gid, ShardId};
 
 /// The two configurations do not follow each other in the log: a step in between would be skipped.
@@ -23,7 +23,7 @@ pub struct NotConsecutive {
 ///
 /// # Errors
 /// [`NotConsecutive`] when `next` does not follow `previous`.
-pub fn plan(previous: &Config, next: &Config, me: &Gid) -> Result<GroupConfig, NotConsecutive> {
+pub fn plan(previous: &Config, next: &Config, me: &Gid) -> Result<Configure, NotConsecutive> {
     if next.previous != previous.number {
         let (previous, follows, next) = (previous.number, next.previous, next.number);
         return Err(NotConsecutive { previous, next, follows });
@@ -32,7 +32,7 @@ pub fn plan(previous: &Config, next: &Config, me: &Gid) -> Result<GroupConfig, N
     let had = previous.shards_of(me);
     let source = |shard: &ShardId| Some((*shard, source(previous.holder(*shard)?, next.number, me)?));
     let target = |shard: &ShardId| Some((*shard, next.owner(*shard)?.clone()));
-    Ok(GroupConfig {
+    Ok(Configure {
         number: next.number,
         previous: previous.number,
         shard_count: next.shard_count(),

@@ -234,8 +234,10 @@ pub enum NotServed {
     Migrating {
         /// The configuration that this group is at.
         number: ConfigNumber,
-        /// Where it goes, if it leaves; `None` when it comes here.
+        /// Where it goes, if it leaves.
         to: Option<Gid>,
+        /// Where it comes from, if it comes here: that group serves it until it is handed over.
+        from: Option<Gid>,
     },
 }
 

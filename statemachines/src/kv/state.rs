@@ -121,8 +121,12 @@ impl State {
         let number = self.number;
         match self.holdings.get(&shard) {
             _ if number == ConfigNumber(0) => NotServed::NoConfig,
-            Some(Holding::Lost(lost)) if lost.is_in_transfer() => NotServed::Migrating { number, to: lost.to.clone() },
-            Some(Holding::Pulling(_)) => NotServed::Migrating { number, to: None },
+            Some(Holding::Lost(lost)) if lost.is_in_transfer() => {
+                NotServed::Migrating { number, to: lost.to.clone(), from: None }
+            }
+            Some(Holding::Pulling(pulling)) => {
+                NotServed::Migrating { number, to: None, from: Some(pulling.source.clone()) }
+            }
             _ => NotServed::WrongGroup { number, group: self.given.get(&shard).cloned() },
         }
     }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::configlog::plan;
-use crate::group_config::{GroupConfig, Source};
+use crate::kv::{Configure, Source};
 
 /// A shard's data: how often it was written.
 type Data = u64;
@@ -33,7 +33,7 @@ impl Group {
         self.pulling.is_empty() && self.kept.values().all(|kept| kept.target.is_none())
     }
 
-    fn configure(&mut self, plan: GroupConfig) {
+    fn configure(&mut self, plan: Configure) {
         assert_eq!(plan.previous, self.at, "a configuration was skipped");
         self.at = plan.number;
         let lost: Vec<ShardId> = self.serving.keys().copied().filter(|shard| !plan.shards.contains(shard)).collect();
@@ -131,8 +131,7 @@ impl World {
 /// Checks that all groups' plans for one step fit each other.
 fn assert_consistent(previous: &Config, next: &Config) {
     let names: BTreeSet<&Gid> = previous.groups.keys().chain(next.groups.keys()).collect();
-    let plans: BTreeMap<&Gid, GroupConfig> =
-        names.iter().map(|gid| (*gid, plan(previous, next, gid).unwrap())).collect();
+    let plans: BTreeMap<&Gid, Configure> = names.iter().map(|gid| (*gid, plan(previous, next, gid).unwrap())).collect();
     for shard in next.shard_ids() {
         let servers: Vec<_> =
             plans.iter().filter(|(_, plan)| plan.shards.contains(&shard)).map(|(gid, _)| *gid).collect();

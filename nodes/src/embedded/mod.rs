@@ -1,0 +1,11 @@
+//! A whole cluster in one process: real Raft groups over the memory network, each replica a node of its own that can be
+//! stopped, started, paused and cut off.
+//!
+//! Promises: what a replica's stores held when it was stopped is there when it is started again.
+//! Leaves out: durability beyond the process.
+
+mod group;
+mod world;
+
+pub use group::{EmbeddedGroup, Power, ReplicaFault};
+pub use world::World;

@@ -1,0 +1,68 @@
+//! Following the configuration log: one entry after the other, each only when the one before is settled.
+
+use quorate::{Consistency, Index};
+use quorate_statemachines::ConfigNumber;
+use quorate_statemachines::configlog::{self, Config, ConfigLog, plan};
+use quorate_statemachines::kv::{Configured, KvCommand, KvReply};
+use std::sync::Arc;
+
+use super::driver::Driver;
+use super::reach::Reach;
+
+impl Driver {
+    /// Proposes configuration after configuration, until dropped.
+    pub(super) async fn follow_configs(&self, configs: &dyn Reach<ConfigLog>) {
+        let mut known: Option<Index> = None;
+        loop {
+            let seen = self.own.applied();
+            let settled = match self.work().await {
+                Some(work) if work.settled => Some(work.number),
+                _ => None,
+            };
+            match settled {
+                // The moves under way must end first.
+                None => self.news(seen).await,
+                Some(number) => {
+                    if !self.configure_next(configs, number).await {
+                        known = configs.changed(known, self.options.look).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Proposes the configuration after `number`, if there is one; says whether it did.
+    async fn configure_next(&self, configs: &dyn Reach<ConfigLog>, number: ConfigNumber) -> bool {
+        // A configuration never changes, so any replica's answer is good; one that lags only answers later.
+        let Some(next) = self.ask(configs, configlog::Query::After(number)).await else { return false };
+        let previous = match number {
+            ConfigNumber(0) => Arc::new(Config::none()),
+            number => match self.ask(configs, configlog::Query::At(number)).await {
+                Some(previous) => previous,
+                None => return false,
+            },
+        };
+        let step = match plan(&previous, &next, &self.me) {
+            Ok(step) => step,
+            Err(error) => {
+                tracing::error!(me = %self.me, %error, "the configuration log has a gap");
+                return false;
+            }
+        };
+        match self.write_own(KvCommand::Configure(step)).await {
+            Ok(KvReply::Configured(Configured::Applied | Configured::SameAgain)) => true,
+            Ok(reply) => {
+                tracing::debug!(me = %self.me, ?reply, "a configuration was not applied");
+                false
+            }
+            Err(error) => {
+                tracing::debug!(me = %self.me, %error, "a configuration could not be proposed");
+                false
+            }
+        }
+    }
+
+    async fn ask(&self, configs: &dyn Reach<ConfigLog>, query: configlog::Query) -> Option<Arc<Config>> {
+        configs.read(Consistency::Local, &query, self.options.call_timeout, 1).await.ok()?.answer
+    }
+}
