@@ -9,6 +9,8 @@
 
 mod link;
 mod network;
+mod node;
+mod parcel;
 mod traffic;
 mod wire;
 
@@ -27,7 +29,9 @@ use super::{Answer, Envelope, Inbound, Transport, TransportError};
 use crate::env::{BoxFuture, Env};
 use crate::types::NodeId;
 
-use wire::{Node, Parcel, Slot, Wire};
+use node::Node;
+use parcel::{Parcel, Slot};
+use wire::Wire;
 
 pub use link::{Link, LinkFaults};
 pub use network::MemoryNetwork;

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::MemoryTransport;
 use super::link::{Link, LinkFaults, Rules};
+use super::node::{Node, Power};
 use super::traffic::Traffic;
-use super::wire::{Condition, Cut, Node, Power, Wire};
+use super::wire::{Condition, Cut, Wire};
 use crate::env::Env;
 use crate::transport::Inbound;
 use crate::types::NodeId;

@@ -1,76 +1,20 @@
 //! One directed link at work: a flag that says whether anything can go wrong, and the queue for when it can.
 
 use std::collections::BTreeMap;
-use std::future::pending;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::channel::oneshot;
 use futures::future::select;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::Notify;
 
 use super::link::LinkFaults;
-use super::traffic::{Counters, Traffic};
+use super::node::{Node, Power};
+use super::parcel::{Parcel, Slot};
 use crate::env::{BoxFuture, Env, Moment};
-use crate::transport::{Answer, Envelope, Inbound, Request};
-use crate::types::NodeId;
-
-/// A node as the network knows it.
-pub(super) struct Node {
-    id: NodeId,
-    inbound: RwLock<Option<Weak<dyn Inbound>>>,
-    life: AtomicU64,
-    counters: Counters,
-}
-
-impl Node {
-    pub(super) fn new(id: NodeId) -> Self {
-        Node { id, inbound: RwLock::default(), life: AtomicU64::new(0), counters: Counters::default() }
-    }
-
-    pub(super) fn id(&self) -> NodeId {
-        self.id
-    }
-
-    /// Changes with each start and end of the node, so that nothing of an earlier life is mistaken for the present one.
-    pub(super) fn life(&self) -> u64 {
-        self.life.load(Ordering::Acquire)
-    }
-
-    pub(super) fn end_life(&self) {
-        self.life.fetch_add(1, Ordering::AcqRel);
-    }
-
-    pub(super) fn set_inbound(&self, inbound: Option<Weak<dyn Inbound>>) {
-        *self.inbound.write().unwrap_or_else(PoisonError::into_inner) = inbound;
-        self.end_life();
-    }
-
-    pub(super) fn inbound(&self) -> Option<Arc<dyn Inbound>> {
-        self.inbound.read().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Weak::upgrade)
-    }
-
-    pub(super) fn count(&self, request: &Request) {
-        self.counters.count(request);
-    }
-
-    pub(super) fn traffic(&self) -> Traffic {
-        self.counters.read()
-    }
-}
-
-/// What a node does with its messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Power {
-    #[default]
-    Running,
-    /// As after SIGSTOP: nothing gets in or out, nothing is lost.
-    Paused,
-    Stopped,
-}
+use crate::transport::Answer;
 
 /// How a link was cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,44 +39,6 @@ impl Condition {
         let running = self.sender == Power::Running && self.receiver == Power::Running;
         running && self.cut.is_none() && self.faults.is_none()
     }
-}
-
-/// Where one answer belongs. Clones share it; the first answer to arrive is taken.
-#[derive(Clone)]
-pub(super) struct Slot(Arc<Mutex<Option<oneshot::Sender<Answer>>>>);
-
-/// Waits for the answer of one slot.
-pub(super) struct Arrival(oneshot::Receiver<Answer>);
-
-impl Slot {
-    pub(super) fn new() -> (Slot, Arrival) {
-        let (sender, receiver) = oneshot::channel();
-        (Slot(Arc::new(Mutex::new(Some(sender)))), Arrival(receiver))
-    }
-
-    fn fill(&self, answer: Answer) {
-        if let Some(sender) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // The caller may have given up.
-            let _ = sender.send(answer);
-        }
-    }
-}
-
-impl Arrival {
-    /// The answer; never ends when it is lost, as a lost answer looks from outside.
-    pub(super) async fn wait(self) -> Answer {
-        match self.0.await {
-            Ok(answer) => answer,
-            Err(oneshot::Canceled) => pending().await,
-        }
-    }
-}
-
-/// What travels on a wire.
-#[derive(Clone)]
-pub(super) enum Parcel {
-    Request { envelope: Envelope, back: Arc<Wire>, slot: Slot },
-    Reply { answer: Answer, slot: Slot },
 }
 
 /// The sender is told that its message was certainly not delivered.
@@ -161,14 +67,14 @@ struct State {
 }
 
 struct Queued {
-    parcel: Parcel,
+    parcel: Box<Parcel>,
     /// Its sender was paused: it has not left yet.
     unsent: bool,
 }
 
 /// What the pump does next.
 enum Step {
-    Deliver(Parcel),
+    Deliver(Box<Parcel>),
     Sleep(Duration),
     AwaitChange,
     Stop,
@@ -244,7 +150,7 @@ impl Wire {
     async fn pump(self: Arc<Self>) {
         loop {
             match self.next() {
-                Step::Deliver(parcel) => self.deliver(parcel).await,
+                Step::Deliver(parcel) => self.deliver(*parcel).await,
                 Step::Sleep(left) => {
                     select(self.env.sleep(left), std::pin::pin!(self.changed.notified())).await;
                 }
@@ -324,7 +230,8 @@ impl State {
         // Always the same number of draws: a changed probability must not shift the fates of other messages.
         let [lost, twice, delay, second_delay] = std::array::from_fn(|_| self.random.next_u64());
         let Condition { faults, cut, sender, .. } = self.condition;
-        let request = matches!(parcel, Parcel::Request { .. });
+        let parcel = Box::new(parcel);
+        let request = matches!(*parcel, Parcel::Request { .. });
         let drop = if request { faults.drop_requests } else { faults.drop_replies };
         if cut.is_some() || happens(lost, drop) {
             return;
