@@ -11,6 +11,7 @@
 mod engine;
 pub mod env;
 pub mod error;
+pub mod fs;
 pub mod group;
 pub mod host;
 pub mod log;
