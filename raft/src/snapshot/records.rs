@@ -11,8 +11,16 @@ use super::{SnapshotReader, SnapshotView};
 /// The size in bytes that a piece grows to before it is handed out; one large record makes a larger piece.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// The largest record accepted from a stream, in bytes: a damaged length must not make us allocate the machine away.
+/// The largest record, in bytes: a damaged length must not make us allocate the machine away.
 const RECORD_BYTES_MAX: usize = 1 << 30;
+
+/// Asked when a record is written, too: a snapshot that could not be restored must not replace one that can.
+fn check_length(length: usize) -> io::Result<()> {
+    if length > RECORD_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("snapshot record of {length} bytes")));
+    }
+    Ok(())
+}
 
 /// A [`SnapshotView`] over an iterator of records.
 ///
@@ -56,7 +64,9 @@ where
             let start = piece.len();
             piece.extend_from_slice(&[0; 4]);
             piece = postcard::to_extend(&record, piece).map_err(io::Error::other)?;
-            let length = u32::try_from(piece.len() - start - 4).map_err(io::Error::other)?;
+            let length = piece.len() - start - 4;
+            check_length(length)?;
+            let length = u32::try_from(length).map_err(io::Error::other)?;
             piece[start..start + 4].copy_from_slice(&length.to_le_bytes());
         }
         Ok((!piece.is_empty()).then(|| Bytes::from(piece)))
@@ -101,9 +111,7 @@ impl<'a> RecordReader<'a> {
         let mut length = [0; 4];
         length.copy_from_slice(&self.buffer[self.at..self.at + 4]);
         let length = u32::from_le_bytes(length) as usize;
-        if length > RECORD_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("snapshot record of {length} bytes")));
-        }
+        check_length(length)?;
         if !self.fill(4 + length)? {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "snapshot ends inside a record"));
         }
