@@ -43,21 +43,21 @@ impl State {
         }
     }
 
+    /// Appends all of `entries` or, when they do not fit, nothing.
     fn append(&mut self, entries: Vec<Entry>) -> io::Result<()> {
-        for entry in entries {
-            let index = entry.id.index.0;
-            if !self.entries.is_empty() || self.purged.is_some() {
-                let (first, end) = (self.first(), self.first() + self.entries.len() as u64);
-                if index < first || index > end {
-                    return Err(io::Error::other(format!("append of {index} to a log of {first}..{end}")));
-                }
-                if index < end {
-                    self.keep_before(index);
-                }
-            }
-            self.bytes += entry.size();
-            self.entries.push_back(entry);
+        let Some(start) = entries.first().map(|entry| entry.id.index.0) else { return Ok(()) };
+        if let Some((at, stray)) = (start..).zip(&entries).find(|(at, entry)| entry.id.index.0 != *at) {
+            return Err(io::Error::other(format!("append of {} where {at} was due", stray.id)));
         }
+        if !self.entries.is_empty() || self.purged.is_some() {
+            let (first, end) = (self.first(), self.first() + self.entries.len() as u64);
+            if start < first || start > end {
+                return Err(io::Error::other(format!("append of {start} to a log of {first}..{end}")));
+            }
+            self.keep_before(start);
+        }
+        self.bytes += entries.iter().map(Entry::size).sum::<u64>();
+        self.entries.extend(entries);
         Ok(())
     }
 }

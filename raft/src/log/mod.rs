@@ -139,7 +139,8 @@ impl fmt::Debug for Flushed {
     }
 }
 
-/// One replica's log and vote: the port. Each adapter passes openraft's storage suite (`engine::suite`).
+/// One replica's log and vote: the port. Each adapter passes `tests/conformance` and openraft's storage suite
+/// (`engine::suite`).
 ///
 /// Every error is final for the replica: the group stops on this node.
 #[async_trait::async_trait]
@@ -152,6 +153,9 @@ pub trait LogStore: Send + Sync + 'static {
 
     /// Appends entries whose indexes follow each other, replacing any held from the first one's index on. They are
     /// readable when this returns; `flushed` is called when they are durable.
+    ///
+    /// # Errors
+    /// When they would leave a gap or touch purged entries; nothing has changed then, and `flushed` is not called.
     async fn append(&self, entries: Vec<Entry>, flushed: Flushed) -> io::Result<()>;
 
     /// Drops all entries after `last` (all entries when `None`).
