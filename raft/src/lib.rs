@@ -5,8 +5,8 @@
 //! - [`Group::write`] has a command committed by a majority and applied once; [`Group::read`] answers as freshly as its
 //!   [`Consistency`] asks, on any replica, and says what the answer proves.
 //!
-//! The ports ([`log`], [`snapshot`], [`transport`], [`env`], `fs`) never import each other; the engine joins them to
-//! openraft; reads, groups and hosts stand above it. `docs/architecture.md` has the picture.
+//! The ports ([`log`], [`snapshot`], [`transport`], [`mod@env`], [`fs`]) never import each other; the engine joins them
+//! to openraft; reads, groups and hosts stand above it. `docs/architecture.md` has the picture.
 
 mod engine;
 pub mod env;
