@@ -1,6 +1,7 @@
 //! Registers: keys with JSON values, the smallest machine that is worth replicating.
 //!
-//! Promises: a compare-and-set compares values, not texts (white space and the order of an object's members mean nothing).
+//! Promises: a compare-and-set compares values, not texts (white space and the order of an object's members mean
+//! nothing).
 //! Leaves out: sessions (the group's wrapper has them), shards, deleting.
 
 use std::io;

@@ -1,7 +1,7 @@
 //! From a key to its shard: hash slots as Redis Cluster has them.
 //!
-//! Promises: keys with the same `{tag}` share a slot, so they share a shard at any number of shards; the mapping is part of
-//! the stored format and never changes.
+//! Promises: keys with the same `{tag}` share a slot, so they share a shard at any number of shards; the mapping is
+//! part of the stored format and never changes.
 //! Leaves out: which group serves a shard; the configuration log tells.
 
 use crc::{CRC_16_XMODEM, Crc, Table};

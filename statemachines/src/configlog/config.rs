@@ -9,9 +9,9 @@ use crate::slot::shard_of;
 
 /// Who serves what from one point of the configuration log to the next.
 ///
-/// Invariants: `previous` is below `number` (both are 0 in configuration 0 alone); `shards` and `holders` have one element
-/// for each shard; who serves a shard is known in `groups` and is its holder; only of such a shard is the holder's
-/// `taken_at` empty.
+/// Invariants: `previous` is below `number` (both are 0 in configuration 0 alone); `shards` and `holders` have one
+/// element for each shard; who serves a shard is known in `groups` and is its holder; only of such a shard is the
+/// holder's `taken_at` empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// Its number.

@@ -17,8 +17,8 @@ pub const SHARDS_MAX: u32 = SLOTS as u32;
 
 /// All configurations in their order.
 ///
-/// Invariants: the numbers are the keys; each configuration's `previous` is the key before it, or 0; the number of shards
-/// never changes.
+/// Invariants: the numbers are the keys; each configuration's `previous` is the key before it, or 0; the number of
+/// shards never changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfigLog {
     configs: OrdMap<ConfigNumber, Arc<Config>>,

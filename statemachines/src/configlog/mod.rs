@@ -1,9 +1,10 @@
 //! The configuration log: which group serves which shard, as a numbered sequence of configurations.
 //!
-//! Promises: numbers grow and every configuration names the one before it, so a reader that follows [`Query::After`] skips
-//! none; a rebalancing moves the fewest shards and leaves sizes within one of each other; each configuration remembers
-//! for every shard the last group that held its data, however many configurations ago that was.
-//! Leaves out: moving the data (each group's own log does, by its [`plan()`]), and forgetting: every configuration is kept.
+//! Promises: numbers grow and every configuration names the one before it, so a reader that follows [`Query::After`]
+//! skips none; a rebalancing moves the fewest shards and leaves sizes within one of each other; each configuration
+//! remembers for every shard the last group that held its data, however many configurations ago that was.
+//! Leaves out: moving the data (each group's own log does, by its [`plan()`]), and forgetting: every configuration is
+//! kept.
 
 mod command;
 mod config;

@@ -1,5 +1,5 @@
-//! What holds of the log as a whole: its commands as tables and transcripts, and random runs in which a model of the groups
-//! carries out every plan and no shard's data may be lost, doubled or served twice.
+//! What holds of the log as a whole: its commands as tables and transcripts, and random runs in which a model of the
+//! groups carries out every plan and no shard's data may be lost, doubled or served twice.
 
 mod controller;
 mod moves;

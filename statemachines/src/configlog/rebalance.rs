@@ -1,8 +1,8 @@
 //! Balancing: the fewest shards move, and the groups' sizes end within one of each other.
 //!
-//! Every group gets floor(shards / groups), and as many groups as there is a remainder get one more. A group keeps what it
-//! serves up to that size, so a shard moves only if the sizes demand it; and the larger sizes go to groups that have
-//! more to keep, so the sizes demand as little as they can.
+//! Every group gets floor(shards / groups), and as many groups as there is a remainder get one more. A group keeps
+//! what it serves up to that size, so a shard moves only if the sizes demand it; and the larger sizes go to groups
+//! that have more to keep, so the sizes demand as little as they can.
 
 use std::collections::BTreeMap;
 
@@ -184,7 +184,10 @@ mod tests {
         }
 
         #[test]
-        fn many_shards_are_balanced_with_the_fewest_moves((shards, homes) in assignment(1..200, 12), groups in 1usize..=12) {
+        fn many_shards_are_balanced_with_the_fewest_moves(
+            (shards, homes) in assignment(1..200, 12),
+            groups in 1usize..=12,
+        ) {
             let all: Vec<Gid> = (0..groups).map(gid).collect();
             let result = rebalance(&shards, &holders(&shards, &homes), &all);
             prop_assert!(result.iter().all(Option::is_some));
@@ -199,7 +202,10 @@ mod tests {
         }
 
         #[test]
-        fn the_order_in_which_groups_are_named_has_no_meaning((shards, homes) in assignment(1..40, 6), groups in 1usize..=6) {
+        fn the_order_in_which_groups_are_named_has_no_meaning(
+            (shards, homes) in assignment(1..40, 6),
+            groups in 1usize..=6,
+        ) {
             let holders = holders(&shards, &homes);
             let all: Vec<Gid> = (0..groups).map(gid).collect();
             let backwards: Vec<Gid> = all.iter().rev().cloned().collect();

@@ -91,8 +91,8 @@ impl Seen {
 
     /// Remembers a configuration; false when there is no need to look at it.
     ///
-    /// That is so if one was seen that differs only by having taken fewer of the operations without a return: whatever can
-    /// follow here can follow there, and there it was, or will be, looked for.
+    /// That is so if one was seen that differs only by having taken fewer of the operations without a return: whatever
+    /// can follow here can follow there, and there it was, or will be, looked for.
     pub(super) fn is_new(&mut self, configuration: &Configuration, state: StateId) -> bool {
         let open = &configuration.open;
         let sets = self.sets.entry((configuration.window(), state)).or_default();

@@ -1,6 +1,7 @@
 //! Histories as text: one JSON object a line for each call and each return, in the order in which they were seen.
 //!
-//! A line has `process`, `type` (invoke, ok, fail, info), `f`, `key`, `value`, `time` (ns) and, when it failed, `error`.
+//! A line has `process`, `type` (invoke, ok, fail, info), `f`, `key`, `value`, `time` (ns) and, when it failed,
+//! `error`.
 //! A `fail` says that the operation never takes effect; with the error `precondition-failed` it also asserts that the
 //! precondition was false at some moment of the call. After an `info`, or without any return, nothing is known.
 //! Leaves out: a register whose value is `null`, which is written as a register without a value.

@@ -2,9 +2,9 @@
 //!
 //! The search is Wing and Gong's, with Lowe's memory of configurations seen, key by key (Herlihy and Wing: a history is
 //! linearizable if it is on every object by itself). What keeps it small is argued in `search.rs` and
-//! `configuration.rs`: reads that fit are taken at once; an operation without a return is taken only if something comes of
-//! it; a configuration that spent more of those than one seen before is not looked at; and the memory holds only the
-//! stretch of a history where operations overlap.
+//! `configuration.rs`: reads that fit are taken at once; an operation without a return is taken only if something
+//! comes of it; a configuration that spent more of those than one seen before is not looked at; and the memory holds
+//! only the stretch of a history where operations overlap.
 //! Promises: a verdict is never a guess; when time or memory runs out, it is [`Verdict::Unknown`].
 //! Leaves out: weaker consistency (stale reads have a checker of their own), and models with several possible outcomes.
 
@@ -42,7 +42,8 @@ pub fn check<M: Model>(model: &M, history: &[Operation<M::Input, M::Output>], li
     let mut parts: Vec<(Cow<'_, str>, Vec<usize>)> = by_key.into_iter().collect();
     parts.sort_by_key(|(_, part)| part.len());
 
-    let deadline = Instant::now() + limits.time;
+    // A limit beyond the clock's range is none.
+    let deadline = Instant::now().checked_add(limits.time);
     let mut unknown = None;
     for (key, part) in parts {
         let operations: Vec<_> = part.iter().map(|nth| &history[*nth]).collect();

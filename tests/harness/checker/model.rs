@@ -28,8 +28,8 @@ pub trait Model {
         false
     }
 
-    /// The part of the state that an operation concerns. Operations of different keys must not depend on each other; the
-    /// state is then that of one key.
+    /// The part of the state that an operation concerns. Operations of different keys must not depend on each other;
+    /// the state is then that of one key.
     fn key<'a>(&self, _input: &'a Self::Input) -> Cow<'a, str> {
         Cow::Borrowed("")
     }

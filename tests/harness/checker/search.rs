@@ -126,14 +126,14 @@ impl<'a, M: Model> Search<'a, M> {
     }
 
     /// Searches until an order is found, there is none, or a limit is reached.
-    pub(super) fn run(mut self, deadline: Instant, configurations: usize) -> Found {
+    pub(super) fn run(mut self, deadline: Option<Instant>, configurations: usize) -> Found {
         let mut state = 0;
         self.take_reads(state);
         let mut event = self.events.first();
         let mut turns: u32 = 0;
         while self.configuration.taken() < self.returned {
             turns = turns.wrapping_add(1);
-            if turns.is_multiple_of(TURNS_PER_LOOK) && Instant::now() >= deadline {
+            if turns.is_multiple_of(TURNS_PER_LOOK) && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Found::Exhausted(Exhausted::Time);
             }
             if self.seen.len() > configurations {
@@ -157,7 +157,8 @@ impl<'a, M: Model> Search<'a, M> {
         Found::Order(self.places(&self.order))
     }
 
-    /// Puts the task next in the order, and the reads that fit then, unless that cannot be or was tried; gives the state.
+    /// Puts the task next in the order, and the reads that fit then, unless that cannot be or was tried; gives the
+    /// state.
     fn choose(&mut self, task: u32, state: StateId) -> Option<StateId> {
         let Task { class, ref kind, .. } = self.tasks[task as usize];
         let next = self.steps.step(state, class)?;
