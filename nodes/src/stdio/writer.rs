@@ -1,0 +1,117 @@
+//! The one task that writes: whole lines, numbered in the order in which they leave.
+//!
+//! Promises: each node's messages to clients carry 0, 1, 2, ...; nobody else writes to the output.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io;
+use std::sync::Arc;
+
+use serde_json::Number;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+use super::reply::{Answer, Reply, to_json};
+use super::window::Slot;
+
+/// A message on its way out.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    /// To a client. The place that the request holds in the window is freed once the line has been written.
+    Message { src: Arc<str>, dest: Arc<str>, in_reply_to: Option<Number>, answer: Answer, slot: Option<Slot> },
+    /// Nothing follows.
+    End,
+}
+
+/// Where messages to clients are put.
+#[derive(Clone, Debug)]
+pub struct Outbox(mpsc::UnboundedSender<Outgoing>);
+
+impl Outbox {
+    pub(crate) fn new() -> (Outbox, mpsc::UnboundedReceiver<Outgoing>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        (Outbox(sender), receiver)
+    }
+
+    /// Sends a client a message that answers nothing, in the name of the node `src`.
+    pub fn notify(&self, src: &str, dest: &str, kind: &'static str, fields: Reply) {
+        let answer = Answer::notification(fields, kind);
+        self.send(Outgoing::Message { src: src.into(), dest: dest.into(), in_reply_to: None, answer, slot: None });
+    }
+
+    pub(crate) fn send(&self, message: Outgoing) {
+        // Once the writer has stopped there is nobody to tell.
+        let _ = self.0.send(message);
+    }
+
+    /// Completes when nothing can be written any more.
+    pub(crate) async fn closed(&self) {
+        self.0.closed().await;
+    }
+}
+
+/// Writes until [`Outgoing::End`].
+pub(crate) async fn write(
+    mut messages: mpsc::UnboundedReceiver<Outgoing>,
+    mut output: impl AsyncWrite + Unpin,
+) -> io::Result<()> {
+    const BATCH: usize = 64;
+    let mut numbers: HashMap<Arc<str>, u64> = HashMap::new();
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut text = String::new();
+    while messages.recv_many(&mut batch, BATCH).await > 0 {
+        let mut slots = Vec::with_capacity(batch.len());
+        let mut ended = false;
+        for message in batch.drain(..) {
+            match message {
+                Outgoing::Message { src, dest, in_reply_to, answer, slot } => {
+                    let number = numbers.entry(src.clone()).or_default();
+                    push_line(&mut text, &src, &dest, in_reply_to.as_ref(), *number, &answer);
+                    *number += 1;
+                    slots.push(slot);
+                }
+                Outgoing::End => ended = true,
+            }
+        }
+        output.write_all(text.as_bytes()).await?;
+        output.flush().await?;
+        text.clear();
+        text.shrink_to(64 * 1024);
+        drop(slots);
+        if ended {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn push_line(text: &mut String, src: &str, dest: &str, in_reply_to: Option<&Number>, number: u64, answer: &Answer) {
+    let (src, dest, kind) = (to_json(src), to_json(dest), to_json(&answer.kind));
+    let _ = write!(text, r#"{{"src":{src},"dest":{dest},"body":{{"type":{kind}"#);
+    if let Some(in_reply_to) = in_reply_to {
+        let _ = write!(text, r#","in_reply_to":{in_reply_to}"#);
+    }
+    let _ = writeln!(text, r#","msg_id":{number}{}}}}}"#, answer.tail);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_node_numbers_its_messages_from_zero() {
+        let (outbox, messages) = Outbox::new();
+        for (src, dest) in [("n1", "c1"), ("n2", "c1"), ("n1", "c2")] {
+            outbox.notify(src, dest, "primary_changed", Reply::new().field("epoch", 3));
+        }
+        outbox.send(Outgoing::End);
+        let mut output = Vec::new();
+        write(messages, &mut output).await.unwrap();
+        let lines = [
+            r#"{"src":"n1","dest":"c1","body":{"type":"primary_changed","msg_id":0,"epoch":3}}"#,
+            r#"{"src":"n2","dest":"c1","body":{"type":"primary_changed","msg_id":0,"epoch":3}}"#,
+            r#"{"src":"n1","dest":"c2","body":{"type":"primary_changed","msg_id":1,"epoch":3}}"#,
+        ];
+        assert_eq!(String::from_utf8(output).unwrap(), lines.map(|line| format!("{line}\n")).concat());
+    }
+}
