@@ -1,4 +1,6 @@
-//! Quorate's nodes: the five systems as services, the protocol that their binaries speak, the demo.
+//! Quorate's nodes: the systems as services, the protocol that their binaries speak, the demo.
+//!
+//! Promises: a binary under `bin/` parses its options, wires a service and runs it; everything else is here.
 
 pub mod embedded;
 pub mod kv;

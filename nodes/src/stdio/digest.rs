@@ -47,8 +47,7 @@ fn value(hasher: &mut Hasher, value: &Value) {
 }
 
 fn object(hasher: &mut Hasher, map: &Map<String, Value>, without: &[&str]) {
-    let mut fields: Vec<(&String, &Value)> =
-        map.iter().filter(|(name, _)| !without.contains(&name.as_str())).collect();
+    let mut fields: Vec<(&String, &Value)> = map.iter().filter(|(name, _)| !without.contains(&name.as_str())).collect();
     fields.sort_unstable_by_key(|(name, _)| *name);
     hasher.write(b"{");
     length(hasher, fields.len());

@@ -1,12 +1,12 @@
 //! Error replies: Maelstrom's codes, a text for people, a stable word for programs.
 //!
 //! Promises: every code that a binary may answer has one constructor here, so a code is never written as a number.
-//! Leaves out: which code a failure deserves; that is its caller's judgement ([`super::outcome`] has the library's).
+//! Leaves out: which code a failure deserves; that is its caller's judgement (`outcome.rs` has the library's).
 
 use std::borrow::Cow;
 use std::fmt;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// What went wrong, as Maelstrom numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,7 +58,7 @@ pub struct ErrorReply {
     /// For programs: one stable word.
     pub reason: Option<Cow<'static, str>>,
     /// What helps the client to go on: `group`, `version`, `primary`, ...
-    pub hints: Map<String, Value>,
+    pub hints: Vec<(String, Value)>,
 }
 
 macro_rules! constructors {
@@ -100,7 +100,7 @@ constructors! {
 impl ErrorReply {
     /// An error of this code, without a reason.
     pub fn new(code: Code, text: impl Into<String>) -> Self {
-        ErrorReply { code, text: text.into(), reason: None, hints: Map::new() }
+        ErrorReply { code, text: text.into(), reason: None, hints: Vec::new() }
     }
 
     /// The same with a stable word for programs.
@@ -109,9 +109,10 @@ impl ErrorReply {
         self
     }
 
-    /// The same with one more field.
-    pub fn hint(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.hints.insert(name.into(), value.into());
+    /// The same with one more field; it takes the place of an earlier one of that name.
+    pub fn hint(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.hints.retain(|(other, _)| other != name);
+        self.hints.push((name.to_owned(), value.into()));
         self
     }
 }

@@ -118,10 +118,7 @@ fn message(envelope: probe::Envelope<'_>, bytes: &[u8]) -> Line {
 
 type Parts = (Arc<str>, String, Map<String, Value>);
 
-fn well_formed(
-    dest: &Option<Arc<str>>,
-    body: Result<Map<String, Value>, serde_json::Error>,
-) -> Result<Parts, String> {
+fn well_formed(dest: &Option<Arc<str>>, body: Result<Map<String, Value>, serde_json::Error>) -> Result<Parts, String> {
     let dest = dest.clone().ok_or("`dest` is not a string")?;
     let body = body.map_err(|error| format!("the body cannot be read: {error}"))?;
     match body.get("type") {
@@ -201,10 +198,7 @@ mod tests {
 
     #[test]
     fn a_carriage_return_at_the_end_does_no_harm() {
-        assert!(matches!(
-            parse(b"{\"src\":\"c\",\"dest\":\"n\",\"body\":{\"type\":\"get\"}}\r"),
-            Line::Request(_)
-        ));
+        assert!(matches!(parse(b"{\"src\":\"c\",\"dest\":\"n\",\"body\":{\"type\":\"get\"}}\r"), Line::Request(_)));
     }
 
     #[test]

@@ -88,11 +88,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_line_as_long_as_the_limit_is_still_whole() {
-        assert_eq!(lines(b"0123456789\n01234567890\nx", 10).await, [
-            whole("0123456789"),
-            RawLine::TooLong(b"01234567890".to_vec()),
-            whole("x")
-        ]);
+        assert_eq!(
+            lines(b"0123456789\n01234567890\nx", 10).await,
+            [whole("0123456789"), RawLine::TooLong(b"01234567890".to_vec()), whole("x")]
+        );
     }
 
     #[tokio::test]

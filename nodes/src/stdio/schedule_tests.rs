@@ -149,7 +149,12 @@ struct Model {
 
 impl Model {
     fn startable(&self) -> BTreeSet<u64> {
-        self.unanswered.keys().copied().filter(|number| !self.started.contains(number)).filter(|n| self.may(*n)).collect()
+        self.unanswered
+            .keys()
+            .copied()
+            .filter(|number| !self.started.contains(number))
+            .filter(|n| self.may(*n))
+            .collect()
     }
 
     fn may(&self, number: u64) -> bool {

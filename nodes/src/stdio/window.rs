@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// The bounds of a [`Window`]. Each may be passed by one line.
+/// How much may be in flight before reading pauses. Each bound may be passed by one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WindowLimits {
     /// Lines in flight.

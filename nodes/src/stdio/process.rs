@@ -1,0 +1,39 @@
+//! A service as a whole process: logs on standard error, SIGTERM as the end of the input, an exit status.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::options::StdioOptions;
+use super::serve::serve_until;
+use super::service::Service;
+
+/// Runs the service that `build` makes on standard input and output, to the end of the process. `build` is called
+/// inside the runtime.
+pub fn run<S: Service>(options: &StdioOptions, build: impl FnOnce() -> anyhow::Result<S>) -> ExitCode {
+    options.start_logging();
+    match block_on(options, build) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Standard error may be closed; then the status alone has to tell.
+            let _ = writeln!(io::stderr(), "{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn block_on<S: Service>(options: &StdioOptions, build: impl FnOnce() -> anyhow::Result<S>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
+    let result = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
+        let stop = async move { _ = terminate.recv().await };
+        let service = build()?;
+        let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
+        serve_until(service, input, output, options.serve(), stop).await.context("answers cannot be written")
+    });
+    // Standard input is read by a thread that may wait for a line for ever.
+    runtime.shutdown_background();
+    result
+}
