@@ -6,7 +6,7 @@
 //!   [`Consistency`] asks, on any replica, and says what the answer proves.
 //!
 //! The ports ([`log`], [`snapshot`], [`transport`], [`mod@env`], [`fs`]) never import each other; the engine joins them
-//! to openraft; reads, groups and hosts stand above it. `docs/architecture.md` has the picture.
+//! to the consensus core; reads, groups and hosts stand above it. `docs/architecture.md` has the picture.
 
 mod engine;
 pub mod env;

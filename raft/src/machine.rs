@@ -63,7 +63,7 @@ pub trait StateMachine: Send + Sync + 'static {
 pub struct Undecodable(pub String);
 
 /// A state machine as the library holds it: bytes in, bytes out, object-safe, so that one host can hold groups of
-/// different machines and openraft is compiled once.
+/// different machines and the consensus core is compiled once.
 pub trait Machine: Send + Sync + 'static {
     /// [`StateMachine::apply`] on encoded messages. A command that cannot be decoded changes nothing, on any replica.
     fn apply(&mut self, entry: EntryContext, command: &[u8]) -> Result<Bytes, Undecodable>;

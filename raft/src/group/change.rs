@@ -1,6 +1,6 @@
 //! Changes of membership and leadership: carried out on the leader, asked of any node.
 //!
-//! Traps that shape this (seen with the openraft that is pinned): a transfer to a node that is dead, behind or no voter
+//! Traps that shape this (seen with the consensus core that is pinned): a transfer to a node that is dead, behind or no voter
 //! leaves the group without writes for an election timeout, or for good when nobody else can be elected; so the target
 //! is checked first, the arrival is watched, and a transfer that went nowhere is ended by a new election.
 

@@ -139,7 +139,7 @@ impl fmt::Debug for Flushed {
     }
 }
 
-/// One replica's log and vote: the port. Each adapter passes `tests/conformance` and openraft's storage suite
+/// One replica's log and vote: the port. Each adapter passes `tests/conformance` and the consensus core's own storage suite
 /// (`engine::suite`).
 ///
 /// Every error is final for the replica: the group stops on this node.
