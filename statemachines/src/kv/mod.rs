@@ -38,5 +38,5 @@ pub use query::{
     AckWork, HandOffWork, KvAnswer, KvQuery, Pull, PullWork, Pulled, Scan, ShardState, ShardStatus, Status, SweepWork,
     Work,
 };
-pub use transfer::{Chunk, Delta};
+pub use transfer::{Chunk, Delta, Reached};
 pub use value::Json;

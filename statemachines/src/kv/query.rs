@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::NotServed;
 use super::marks::Item;
-use super::transfer::{Chunk, Delta};
+use super::transfer::{Chunk, Delta, Reached};
 use super::value::Json;
 use crate::names::{ConfigNumber, Gid, ShardId};
 
@@ -39,14 +39,14 @@ pub enum KvQuery {
         /// About how large the piece may be; it holds one item at least.
         max_bytes: u64,
     },
-    /// At any replica of a source: what changed after the entry `from`.
+    /// At any replica of a source: what changed since.
     PullDelta {
         /// The shard.
         shard: ShardId,
         /// Who pulls it, and which loss of it.
         pull: Pull,
-        /// The source's entry up to which the copy holds the changes.
-        from: Index,
+        /// How far the copy has come.
+        from: Reached,
         /// About how large the answer may be; it holds the changes of one entry at least.
         max_bytes: u64,
     },
@@ -117,7 +117,7 @@ pub enum Pulled {
     NotYet,
     /// The data was given up here.
     Done,
-    /// This replica has applied less than the delta's `from`. Ask another one.
+    /// This replica has applied less than the copy holds. Ask another one.
     Behind,
     /// A piece of the shard.
     Chunk(Chunk),
@@ -202,8 +202,8 @@ pub struct PullWork {
     pub after: Option<Item>,
     /// Whether all chunks have come; then deltas follow.
     pub copied: bool,
-    /// The source's entry up to which the copy holds the changes; where the next delta starts.
-    pub index: Option<Index>,
+    /// How far the copy has followed the source: where the next delta starts.
+    pub reached: Option<Reached>,
     /// The source's entry that froze the shard, as far as known here.
     pub frozen_at: Option<Index>,
     /// Whether the copy is whole: install it.

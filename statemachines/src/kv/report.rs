@@ -80,7 +80,7 @@ impl Pulling {
             lost_at: self.staged.lost_at,
             after: self.staged.after.clone(),
             copied: self.staged.copied,
-            index: self.staged.index,
+            reached: self.staged.reached,
             frozen_at: self.staged.frozen_at,
             whole: self.staged.is_whole(),
             keys: self.staged.contents.len() as u64,

@@ -19,7 +19,7 @@ use super::marks::{Item, Marks};
 use super::remains::Remains;
 use super::staged::Staged;
 use super::state::{Duty, Holding, Pulling, State};
-use super::transfer::Applied;
+use super::transfer::{Applied, Reached};
 use super::value::Json;
 use crate::names::{ConfigNumber, Gid, ShardId};
 
@@ -71,7 +71,7 @@ struct Pull {
     lost_at: Option<ConfigNumber>,
     after: Option<Item>,
     copied: bool,
-    index: Option<Index>,
+    reached: Option<Reached>,
     frozen_at: Option<Index>,
 }
 
@@ -109,8 +109,8 @@ fn holding_records(shard: ShardId, holding: Holding) -> BoxedRecords {
         Holding::Lost(lost) => lost_records(lost, |loss| Record::Lost(shard, loss)),
         Holding::Pulling(pulling) => {
             let Pulling { number, source, taken_at, staged, kept } = *pulling;
-            let Staged { lost_at, after, copied, index, frozen_at, contents } = staged;
-            let pull = Pull { number, source, taken_at, lost_at, after, copied, index, frozen_at };
+            let Staged { lost_at, after, copied, reached, frozen_at, contents } = staged;
+            let pull = Pull { number, source, taken_at, lost_at, after, copied, reached, frozen_at };
             let kept = kept.into_iter().flat_map(|kept| lost_records(kept, Record::Kept));
             Box::new(once(Record::Pulling(shard, pull)).chain(contents_records(contents)).chain(kept))
         }
@@ -234,8 +234,8 @@ impl Loss {
 
 impl Pull {
     fn empty(self, session_ttl: Duration) -> Holding {
-        let Pull { number, source, taken_at, lost_at, after, copied, index, frozen_at } = self;
-        let staged = Staged { lost_at, after, copied, index, frozen_at, contents: Contents::new(session_ttl) };
+        let Pull { number, source, taken_at, lost_at, after, copied, reached, frozen_at } = self;
+        let staged = Staged { lost_at, after, copied, reached, frozen_at, contents: Contents::new(session_ttl) };
         Holding::Pulling(Box::new(Pulling { number, source, taken_at, staged, kept: None }))
     }
 }

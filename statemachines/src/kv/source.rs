@@ -6,7 +6,7 @@ use super::command::Step;
 use super::marks::Item;
 use super::query::{Pull, Pulled};
 use super::state::{Holding, State};
-use super::transfer::{Chunk, Delta};
+use super::transfer::{Chunk, Delta, Reached};
 use crate::names::{ConfigNumber, Gid, ShardId};
 
 impl State {
@@ -17,9 +17,9 @@ impl State {
         }
     }
 
-    pub(super) fn pull_delta(&self, shard: ShardId, pull: &Pull, from: Index, max_bytes: u64) -> Pulled {
+    pub(super) fn pull_delta(&self, shard: ShardId, pull: &Pull, from: Reached, max_bytes: u64) -> Pulled {
         match self.lost_to(shard, pull) {
-            Ok(_) if self.applied.index < from => Pulled::Behind,
+            Ok(_) if self.applied.index < from.index => Pulled::Behind,
             Ok(lost) => Pulled::Delta(Delta::take(lost, from, max_bytes, self.applied)),
             Err(refusal) => refusal,
         }

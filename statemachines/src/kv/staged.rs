@@ -6,7 +6,7 @@ use quorate::types::Index;
 
 use super::contents::Contents;
 use super::marks::Item;
-use super::transfer::{Applied, Chunk, Delta};
+use super::transfer::{Applied, Chunk, Delta, Reached};
 use crate::names::ConfigNumber;
 
 /// A copy under way: chunks first, each where the last one ended; then deltas, each from where the last one ended, the
@@ -23,8 +23,8 @@ pub(super) struct Staged {
     pub(super) after: Option<Item>,
     /// Whether all chunks are in.
     pub(super) copied: bool,
-    /// The source's entry up to which it holds the changes.
-    pub(super) index: Option<Index>,
+    /// How far it has followed the source, counted from the smallest index of its chunks.
+    pub(super) reached: Option<Reached>,
     /// The source's entry that froze the shard, as far as known.
     pub(super) frozen_at: Option<Index>,
     pub(super) contents: Contents,
@@ -36,7 +36,7 @@ impl Staged {
             lost_at: None,
             after: None,
             copied: false,
-            index: None,
+            reached: None,
             frozen_at: None,
             contents: Contents::new(session_ttl),
         }
@@ -44,7 +44,8 @@ impl Staged {
 
     /// Whether it is the shard as it was when the source froze it: it may be served.
     pub(super) fn is_whole(&self) -> bool {
-        self.copied && self.frozen_at.is_some_and(|frozen_at| self.index >= Some(frozen_at))
+        self.copied
+            && self.frozen_at.is_some_and(|frozen_at| self.reached.is_some_and(|reached| reached.index >= frozen_at))
     }
 
     /// Takes a chunk in; says whether it fits.
@@ -56,7 +57,8 @@ impl Staged {
         self.lost_at = Some(chunk.lost_at);
         self.after = chunk.through;
         self.copied = chunk.done;
-        self.index = Some(self.index.map_or(chunk.index, |index| index.min(chunk.index)));
+        let index = self.reached.map_or(chunk.index, |reached| reached.index.min(chunk.index));
+        self.reached = Some(Reached::start(index));
         self.frozen_at = self.frozen_at.or(chunk.frozen_at);
         for session in chunk.sessions {
             self.contents.sessions.merge(session, at.time, at.index);
@@ -69,10 +71,10 @@ impl Staged {
 
     /// Takes a delta in; says whether it fits.
     pub(super) fn take_delta(&mut self, delta: Delta, at: Applied) -> bool {
-        if !self.copied || self.lost_at != Some(delta.lost_at) || self.index != Some(delta.from) {
+        if !self.copied || self.lost_at != Some(delta.lost_at) || self.reached != Some(delta.from) {
             return false;
         }
-        self.index = Some(delta.to);
+        self.reached = Some(delta.to);
         self.frozen_at = self.frozen_at.or(delta.frozen_at);
         for session in delta.sessions {
             self.contents.sessions.merge(session, at.time, at.index);

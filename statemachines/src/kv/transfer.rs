@@ -40,15 +40,40 @@ pub struct Chunk {
     pub checksum: u64,
 }
 
-/// What changed in a shard after the entry `from` and up to the entry `to`.
+/// How far a copy has followed its source.
+///
+/// A key is sent whole whenever it changed, so for keys one number would do. Of a session only the new replies are sent,
+/// and then it matters that a delta which is cut short leaves out a session that changed on both sides of the cut. Such a
+/// session is in a later delta, and has to bring everything since `sessions`, not only since `index`.
+///
+/// Invariant: a reply recorded at or before `index` that the copy lacks was recorded after `sessions`, and its session
+/// changed again after `index`, at or before `seen`. So a delta that is not cut, from a replica that has applied `seen`,
+/// completes all sessions; and nothing is lacking once `index` has come to the freeze.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// The source's entry up to which the changes were sent.
+    pub index: Index,
+    /// The source's entry up to which no session lacks a reply.
+    pub sessions: Index,
+    /// The highest entry that a replica had applied which sent a delta cut short.
+    pub seen: Index,
+}
+
+impl Reached {
+    pub(super) fn start(index: Index) -> Self {
+        Reached { index, sessions: index, seen: index }
+    }
+}
+
+/// What changed in a shard between two entries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delta {
     /// The configuration in which the source lost the shard.
     pub lost_at: ConfigNumber,
-    /// It fits a copy that holds the changes up to here.
-    pub from: Index,
-    /// The copy then holds the changes up to here.
-    pub to: Index,
+    /// It fits a copy that has come so far.
+    pub from: Reached,
+    /// So far the copy comes by it.
+    pub to: Reached,
     /// The entry that froze the shard, if the replica has applied it. A copy that reaches it is whole.
     pub frozen_at: Option<Index>,
     /// What is new in the sessions that changed.
@@ -139,7 +164,7 @@ impl Chunk {
 
 impl Delta {
     /// What changed in `lost` after `from`: all of it, or as many entries' changes as fit, at least one entry's.
-    pub(super) fn take(lost: &Lost, from: Index, max_bytes: u64, at: Applied) -> Delta {
+    pub(super) fn take(lost: &Lost, from: Reached, max_bytes: u64, at: Applied) -> Delta {
         let mut delta = Delta {
             lost_at: lost.lost_at,
             from,
@@ -150,8 +175,13 @@ impl Delta {
             keys: Vec::new(),
             checksum: 0,
         };
-        if delta.fill(lost, max_bytes, at.time) {
-            delta.to = at.index;
+        if !delta.fill(lost, max_bytes, at.time) {
+            delta.to.seen = from.seen.max(at.index);
+        } else {
+            delta.to.index = at.index;
+            if at.index >= from.seen {
+                delta.to.sessions = at.index;
+            }
         }
         delta.checksum = delta.sum();
         delta
@@ -160,12 +190,12 @@ impl Delta {
     /// Says whether it came to the end; otherwise `to` is the last entry whose changes are all in.
     fn fill(&mut self, lost: &Lost, max_bytes: u64, now: LogTime) -> bool {
         let mut room = Room::new(max_bytes);
-        for (index, item) in lost.marks.after(self.from) {
+        for (index, item) in lost.marks.after(self.from.index) {
             // An entry's changes go together: `to` can only say that all of them are in.
-            if index != self.to && room.is_full() {
+            if index != self.to.index && room.is_full() {
                 return false;
             }
-            self.to = index;
+            self.to.index = index;
             room.force(self.add(&lost.contents, item, now));
         }
         true
@@ -173,7 +203,7 @@ impl Delta {
 
     fn add(&mut self, contents: &Contents, item: &Item, now: LogTime) -> usize {
         match item {
-            Item::Session(client) => match contents.sessions.copy(client, Some(self.from), now) {
+            Item::Session(client) => match contents.sessions.copy(client, Some(self.from.sessions), now) {
                 Some(session) => {
                     let size = session.size();
                     self.sessions.push(session);
@@ -200,12 +230,12 @@ impl Delta {
 
     /// Whether it is as it was made.
     pub fn is_intact(&self) -> bool {
-        self.checksum == self.sum() && self.from <= self.to
+        self.checksum == self.sum() && self.from.index <= self.to.index
     }
 
     /// Whether a copy that takes it in is whole: little is left to do but to install it.
     pub fn is_last(&self) -> bool {
-        self.frozen_at.is_some_and(|frozen_at| self.to >= frozen_at)
+        self.frozen_at.is_some_and(|frozen_at| self.to.index >= frozen_at)
     }
 
     /// About how many bytes it holds.

@@ -1,0 +1,324 @@
+//! Several groups without Raft: each a log and two replicas, one of which may lag; a bag of messages that are lost,
+//! repeated and reordered; and a driver that knows nothing but what the machines say.
+
+use super::model::Model;
+use super::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) const SHARDS: u32 = 3;
+const NAMES: [&str; 3] = ["g1", "g2", "g3"];
+/// The groups' clocks have nothing to do with each other.
+const CLOCKS: [u64; 3] = [9_000_000, 0, 77_000];
+
+pub(super) struct World {
+    groups: Vec<Group>,
+    configs: Vec<Config>,
+    bag: Vec<(usize, KvCommand)>,
+    pub(super) model: Model,
+}
+
+/// A configuration of the whole cluster, with the last holder of each shard and what took it away from it.
+#[derive(Clone, Debug, Default)]
+struct Config {
+    number: u64,
+    shards: BTreeMap<ShardId, usize>,
+    holders: BTreeMap<ShardId, (usize, ConfigNumber)>,
+}
+
+struct Group {
+    log: Vec<(EntryContext, KvCommand, KvReply)>,
+    /// The first has applied the whole log.
+    replicas: [KvMachine; 2],
+    lagging_at: usize,
+    time: u64,
+}
+
+impl Group {
+    fn commit(&mut self, command: KvCommand) -> KvReply {
+        let context = entry(self.log.len() as u64 + 1, self.time);
+        let reply = self.replicas[0].apply(context, command.clone());
+        self.log.push((context, command, reply.clone()));
+        reply
+    }
+
+    fn catch_up(&mut self, count: usize) {
+        for (context, command, reply) in self.log.iter().skip(self.lagging_at).take(count) {
+            assert_eq!(self.replicas[1].apply(*context, command.clone()), *reply, "replicas answer {command:?} alike");
+            self.lagging_at += 1;
+        }
+        if self.lagging_at == self.log.len() {
+            let [first, second] = &self.replicas;
+            assert_eq!(bytes_of(&*first.snapshot()), bytes_of(&*second.snapshot()), "replicas are in the same state");
+        }
+    }
+
+    /// Replaces the replica by its own snapshot, or the lagging one by a snapshot of the other.
+    fn restore(&mut self, replica: usize, from: usize) {
+        if (replica, from) == (1, 0) {
+            self.lagging_at = self.log.len();
+        }
+        let from = if replica == 0 { 0 } else { from };
+        self.replicas[replica] = restored(&self.replicas[from]);
+    }
+
+    fn work(&self, replica: usize) -> Work {
+        let KvAnswer::Work(work) = self.replicas[replica].query(KvQuery::Work) else { panic!("no work") };
+        work
+    }
+
+    fn status(&self) -> Status {
+        let KvAnswer::Status(status) = self.replicas[0].query(KvQuery::Status) else { panic!("no status") };
+        status
+    }
+
+    fn scan(&self, shard: ShardId) -> KvAnswer {
+        self.replicas[0].query(KvQuery::Scan(Scan { shard, ..Default::default() }))
+    }
+}
+
+fn index_of(gid: &Gid) -> usize {
+    NAMES.iter().position(|name| **name == *gid.0).unwrap()
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let groups = CLOCKS.map(|time| Group { log: Vec::new(), replicas: Default::default(), lagging_at: 0, time });
+        World { groups: groups.into(), configs: vec![Config::default()], bag: Vec::new(), model: Model::default() }
+    }
+
+    /// Decides on the next configuration: a shard that is not named keeps its place.
+    pub(super) fn assign(&mut self, changes: &BTreeMap<ShardId, Option<usize>>) {
+        let before = self.configs.last().unwrap();
+        let mut next = Config { number: before.number + 1, ..before.clone() };
+        for (shard, to) in changes {
+            let from = next.shards.remove(shard);
+            next.shards.extend(to.map(|to| (*shard, to)));
+            if let Some(from) = from
+                && *to != Some(from)
+            {
+                next.holders.insert(*shard, (from, ConfigNumber(next.number)));
+            }
+        }
+        self.configs.push(next);
+    }
+
+    /// The configuration after the one that a group is at, as that group sees it.
+    fn next_config(&self, group: usize, at: ConfigNumber) -> Option<Configure> {
+        let next = self.configs.get(at.0 as usize + 1)?;
+        let before = &self.configs[at.0 as usize];
+        let gained =
+            next.shards.iter().filter(|(shard, to)| **to == group && before.shards.get(*shard) != Some(&group));
+        let lost = before.shards.iter().filter(|(_, from)| **from == group);
+        Some(Configure {
+            number: ConfigNumber(next.number),
+            previous: at,
+            shards: next.shards.iter().filter(|(_, to)| **to == group).map(|(shard, _)| *shard).collect(),
+            shard_count: SHARDS,
+            sources: gained
+                .filter_map(|(shard, _)| next.holders.get(shard).map(|(holder, taken_at)| (*shard, *holder, *taken_at)))
+                .filter(|(_, holder, _)| *holder != group)
+                .map(|(shard, holder, at)| (shard, Source { gid: gid(NAMES[holder]), taken_at: Some(at) }))
+                .collect(),
+            targets: lost
+                .filter_map(|(shard, _)| next.shards.get(shard).map(|to| (*shard, *to)))
+                .filter(|(_, to)| *to != group)
+                .map(|(shard, to)| (shard, gid(NAMES[to])))
+                .collect(),
+        })
+    }
+
+    /// Everything that the driver of `group` would do, seen from one of its replicas, as messages.
+    pub(super) fn jobs(
+        &self,
+        group: usize,
+        replica: usize,
+        source_replica: usize,
+        bytes: u64,
+    ) -> Vec<(usize, KvCommand)> {
+        let work = self.groups[group].work(replica);
+        let me = gid(NAMES[group]);
+        let mut jobs = Vec::new();
+        if work.settled {
+            jobs.extend(self.next_config(group, work.number).map(|config| (group, KvCommand::Configure(config))));
+        }
+        for pull in work.pulls {
+            jobs.extend(self.pull(group, pull, source_replica, bytes));
+        }
+        for ack in work.acks {
+            jobs.push((
+                index_of(&ack.source),
+                KvCommand::Delete { shard: ack.shard, lost_at: ack.lost_at, to: me.clone() },
+            ));
+        }
+        for hand_off in work.hand_offs {
+            let HandOffWork { shard, lost_at, to, .. } = hand_off;
+            let query = KvQuery::Installed { shard, source: me.clone(), lost_at };
+            let destination = &self.groups[index_of(&to)].replicas[source_replica];
+            if destination.query(query) == KvAnswer::Installed(true) {
+                jobs.push((group, KvCommand::Delete { shard, lost_at, to }));
+            }
+        }
+        for sweep in work.sweeps {
+            jobs.push((group, KvCommand::Sweep { shard: sweep.shard, max_keys: (bytes % 5) as u32 }));
+        }
+        jobs
+    }
+
+    fn pull(&self, group: usize, work: PullWork, source_replica: usize, max_bytes: u64) -> Vec<(usize, KvCommand)> {
+        let PullWork { shard, number, .. } = work;
+        let source = index_of(&work.source);
+        let pull = Pull { puller: gid(NAMES[group]), taken_at: work.taken_at };
+        if work.whole {
+            return vec![(group, KvCommand::Install { shard, number, delta: None })];
+        }
+        let query = match work.reached {
+            Some(from) if work.copied => KvQuery::PullDelta { shard, pull, from, max_bytes },
+            _ => KvQuery::PullChunk { shard, pull, after: work.after, max_bytes },
+        };
+        let mut jobs = Vec::new();
+        match self.groups[source].replicas[source_replica].query(query) {
+            KvAnswer::Pulled(Pulled::Chunk(chunk)) => {
+                jobs.push((group, KvCommand::StageChunk { shard, number, chunk }))
+            }
+            KvAnswer::Pulled(Pulled::Delta(delta)) if delta.is_last() => {
+                jobs.push((group, KvCommand::Install { shard, number, delta: Some(delta) }));
+            }
+            KvAnswer::Pulled(Pulled::Delta(delta)) => {
+                jobs.push((group, KvCommand::StageDelta { shard, number, delta }))
+            }
+            KvAnswer::Pulled(_) => {}
+            other => panic!("{other:?} to a pull"),
+        }
+        if let (true, None, Some(lost_at)) = (work.copied, work.frozen_at, work.lost_at) {
+            jobs.push((source, KvCommand::Freeze { shard, lost_at }));
+        }
+        jobs
+    }
+
+    /// The group that serves a shard, if there is one now.
+    pub(super) fn server_of(&self, shard: ShardId) -> Option<usize> {
+        self.groups.iter().position(|group| !matches!(group.scan(shard), KvAnswer::NotServed(_)))
+    }
+
+    pub(super) fn send(&mut self, message: (usize, KvCommand)) {
+        self.bag.push(message);
+    }
+
+    /// Takes one message out of the bag, or leaves a copy in it, to be carried out again later.
+    pub(super) fn deliver(&mut self, pick: usize, again: bool) {
+        if self.bag.is_empty() {
+            return;
+        }
+        let pick = pick % self.bag.len();
+        let (to, command) = if again { self.bag[pick].clone() } else { self.bag.swap_remove(pick) };
+        self.commit(to, command);
+    }
+
+    pub(super) fn lose(&mut self, pick: usize) {
+        if !self.bag.is_empty() {
+            self.bag.swap_remove(pick % self.bag.len());
+        }
+    }
+
+    /// Commits a command in a group, checks the reply, and sends what the driver would send upon it.
+    pub(super) fn commit(&mut self, group: usize, command: KvCommand) -> KvReply {
+        let reply = self.groups[group].commit(command.clone());
+        match (&command, &reply) {
+            (_, KvReply::NotServed(_)) => {}
+            (KvCommand::Op { shard, session, op }, reply) => {
+                assert_eq!(
+                    *reply,
+                    self.model.operate(*shard, session.as_ref(), op),
+                    "{} answers {command:?}",
+                    NAMES[group]
+                );
+            }
+            (KvCommand::OpenSession { shard, client }, _) => self.model.open(*shard, client),
+            (KvCommand::Delete { shard, lost_at, to }, KvReply::Step(step)) => {
+                let next = match step {
+                    Step::StillServed => (group, KvCommand::Freeze { shard: *shard, lost_at: *lost_at }),
+                    _ => {
+                        let source = gid(NAMES[group]);
+                        (index_of(to), KvCommand::Acknowledged { shard: *shard, lost_at: *lost_at, source })
+                    }
+                };
+                self.send(next);
+            }
+            _ => {}
+        }
+        self.check();
+        reply
+    }
+
+    /// At most one group serves a shard, and it serves what the model holds.
+    fn check(&self) {
+        for shard in (0..SHARDS).map(ShardId) {
+            let served: Vec<_> = self.groups.iter().map(|group| group.scan(shard)).collect();
+            let served: Vec<_> = served.iter().filter(|answer| !matches!(answer, KvAnswer::NotServed(_))).collect();
+            assert!(served.len() <= 1, "shard {shard} is served twice");
+            for answer in served {
+                assert_eq!(*answer, KvAnswer::Items { items: self.model.shard(shard), more: false }, "shard {shard}");
+            }
+        }
+    }
+
+    pub(super) fn catch_up(&mut self, group: usize, count: usize) {
+        self.groups[group].catch_up(count);
+    }
+
+    pub(super) fn restore(&mut self, group: usize, replica: usize, from: usize) {
+        self.groups[group].restore(replica, from);
+    }
+
+    pub(super) fn wait(&mut self, group: usize, ms: u64) {
+        self.groups[group].time += ms;
+    }
+
+    pub(super) fn last_config(&self) -> BTreeMap<ShardId, usize> {
+        self.configs.last().unwrap().shards.clone()
+    }
+
+    /// Lets every group go on, in turn, until none has anything left to do; old messages come all the while.
+    pub(super) fn settle(&mut self) {
+        for round in 0.. {
+            assert!(round < 10_000, "no end: {:?}", self.groups.iter().map(|g| g.work(0)).collect::<Vec<_>>());
+            let mut idle = true;
+            self.groups.iter_mut().for_each(|group| group.catch_up(usize::MAX));
+            for group in 0..self.groups.len() {
+                for (to, command) in self.jobs(group, round % 2, round % 2, 64) {
+                    idle = false;
+                    self.commit(to, command);
+                }
+            }
+            while !self.bag.is_empty() {
+                self.deliver(0, false);
+            }
+            if idle {
+                return;
+            }
+        }
+    }
+
+    /// Each shard is where the last configuration says, with exactly what the model holds, and nowhere else.
+    pub(super) fn check_settled(&mut self) {
+        let shards = self.last_config();
+        for (group, status) in self.groups.iter().map(Group::status).enumerate() {
+            assert!(status.settled);
+            assert_eq!(status.number.0, self.configs.last().unwrap().number);
+            let held: BTreeSet<_> = status.shards.keys().copied().collect();
+            let mine: BTreeSet<_> = shards.iter().filter(|(_, to)| **to == group).map(|(shard, _)| *shard).collect();
+            assert_eq!(held, mine, "what {} holds: {status:?}", NAMES[group]);
+        }
+        for (shard, group) in &shards {
+            let held = self.groups[*group].scan(*shard);
+            assert_eq!(held, KvAnswer::Items { items: self.model.shard(*shard), more: false });
+        }
+        let done: Vec<_> = self.model.done.iter().map(|(id, (op, _))| (id.clone(), op.clone())).collect();
+        for ((shard, client, seq), op) in done {
+            let session = Some(quorate::sessions::Stamp { client, seq, acked: None });
+            let reply = self.commit(shards[&shard], KvCommand::Op { shard, session, op });
+            let replayed = matches!(reply, KvReply::Done { replayed: true, .. } | KvReply::Session(_));
+            assert!(replayed, "a retry after the moves: {reply:?}");
+        }
+    }
+}
