@@ -1,5 +1,7 @@
 //! Tests of the whole machine: single steps as claims, and random worlds of several groups.
 
+mod bench;
+mod handoff;
 mod model;
 mod moves;
 mod steps;
