@@ -11,8 +11,12 @@ fn wrong_group(number: u64, group: Option<&str>) -> NotServed {
     NotServed::WrongGroup { number: ConfigNumber(number), group: group.map(gid) }
 }
 
-fn migrating(number: u64, to: Option<&str>) -> NotServed {
-    NotServed::Migrating { number: ConfigNumber(number), to: to.map(gid) }
+fn leaving(number: u64, to: &str) -> NotServed {
+    NotServed::Migrating { number: ConfigNumber(number), to: Some(gid(to)), from: None }
+}
+
+fn coming(number: u64, from: &str) -> NotServed {
+    NotServed::Migrating { number: ConfigNumber(number), to: None, from: Some(gid(from)) }
 }
 
 #[test]
@@ -64,9 +68,9 @@ fn a_shard_is_served_until_it_is_frozen_and_then_names_its_target() {
     assert_eq!(group.step(wrong), Step::Nothing);
     let frozen = group.step(freeze.clone());
     assert_eq!(group.step(freeze), frozen, "freezing again changes nothing");
-    assert_eq!(group.put(0, "a", 2), KvReply::NotServed(migrating(2, Some("g2"))));
-    assert_eq!(group.get(0, "a"), KvAnswer::NotServed(migrating(2, Some("g2"))));
-    assert_eq!(group.scan(0), Err(migrating(2, Some("g2"))));
+    assert_eq!(group.put(0, "a", 2), KvReply::NotServed(leaving(2, "g2")));
+    assert_eq!(group.get(0, "a"), KvAnswer::NotServed(leaving(2, "g2")));
+    assert_eq!(group.scan(0), Err(leaving(2, "g2")));
 }
 
 #[test]
@@ -76,9 +80,9 @@ fn a_refusal_for_ownership_leaves_no_trace_in_the_session() {
     source.open(0);
     source.configure(config(2, 1, &[]).to(0, "g2"));
     destination.configure(config(2, 1, &[0]).from(0, "g1", Some(2)));
-    assert_eq!(destination.stamped(0, 1, put("a", 1)), KvReply::NotServed(migrating(2, None)));
+    assert_eq!(destination.stamped(0, 1, put("a", 1)), KvReply::NotServed(coming(2, "g1")));
     destination.take(0, &mut source);
-    assert_eq!(source.stamped(0, 1, put("a", 1)), KvReply::NotServed(migrating(2, Some("g2"))));
+    assert_eq!(source.stamped(0, 1, put("a", 1)), KvReply::NotServed(leaving(2, "g2")));
     assert_eq!(destination.stamped(0, 1, put("a", 1)), done(Outcome::Put));
 }
 
