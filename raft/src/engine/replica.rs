@@ -21,7 +21,7 @@ use super::inbound::{self, Incoming};
 use super::log::LogAdapter;
 use super::machine::{MachineAdapter, Shared};
 use super::network::Network;
-use super::runtime::scoped;
+use super::runtime::{ago, scoped};
 use super::state::State;
 use super::types::{Answer, Outcome, TypeConfig, log_id_from, membership_from};
 use crate::env::Env;
@@ -61,6 +61,7 @@ pub(crate) struct Replica {
     incoming: Mutex<Option<Incoming>>,
     leadership: watch::Receiver<Leadership>,
     lease: Duration,
+    simulated: bool,
 }
 
 /// Why a proposal was not accepted here, or a read index not given.
@@ -94,7 +95,8 @@ impl Replica {
             LogAdapter(Arc::clone(&spec.log)),
             MachineAdapter(Arc::clone(&shared)),
         );
-        let raft = scoped(spec.env.simulation(), start).await.map_err(|error| Fatal(error.to_string()))?;
+        let simulation = spec.env.simulation();
+        let raft = scoped(simulation, start).await.map_err(|error| Fatal(error.to_string()))?;
         let leadership = watch_leadership(&raft, spec.env.as_ref());
         take_snapshots(&raft, &shared, &spec.log, &spec.options, spec.env.as_ref());
         Ok(Arc::new(Replica {
@@ -107,6 +109,7 @@ impl Replica {
             incoming: Mutex::new(None),
             leadership,
             lease: spec.options.election_timeout.1.saturating_sub(spec.options.lease_margin),
+            simulated: simulation.is_some(),
         }))
     }
 
@@ -230,7 +233,7 @@ impl Replica {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
         let acknowledged = metrics.heartbeat.as_ref()?.get(&node)?.as_ref()?;
-        Some(openraft::Instant::elapsed(&**acknowledged))
+        Some(ago(self.simulated, **acknowledged))
     }
 
     /// Makes this replica and `voters` a new group. Once, on one node, on an empty log.

@@ -32,6 +32,15 @@ pub(crate) async fn scoped<F: Future>(seed: Option<u64>, future: F) -> F::Output
     }
 }
 
+/// How long ago `moment` was on the clock of a replica that is simulated or not; callable from any task.
+pub(crate) fn ago(simulated: bool, moment: Instant) -> Duration {
+    if simulated {
+        SEED.sync_scope(Cell::new(0), || openraft::Instant::elapsed(&moment))
+    } else {
+        openraft::Instant::elapsed(&moment)
+    }
+}
+
 /// The next number of the simulation's generator (splitmix64), or `None` outside of one.
 fn draw() -> Option<u64> {
     SEED.try_with(|seed| {
