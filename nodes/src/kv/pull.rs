@@ -6,7 +6,7 @@ use std::time::Duration;
 use quorate::Consistency;
 use quorate_statemachines::ShardId;
 use quorate_statemachines::kv::{
-    Delta, KvAnswer, KvCommand, KvMachine, KvQuery, KvReply, Pull, PullWork, Pulled, Step,
+    Delta, KvAnswer, KvCommand, KvMachine, KvQuery, KvReply, Pull, PullWork, Pulled, Reached, Step,
 };
 
 use super::driver::Driver;
@@ -65,7 +65,7 @@ impl Driver {
     }
 
     async fn pull_delta(&self, pull: &PullWork, source: Arc<dyn Reach<KvMachine>>, deltas: u32) -> Progress {
-        let Some(from) = pull.index else { return Progress::Wait };
+        let Some(from) = pull.reached else { return Progress::Wait };
         let Some(delta) = self.ask_delta(pull, &source, from, 1).await else { return Progress::Wait };
         if delta.is_last() {
             return self.install(pull, Some(delta)).await;
@@ -95,7 +95,7 @@ impl Driver {
         &self,
         pull: &PullWork,
         source: &Arc<dyn Reach<KvMachine>>,
-        from: quorate::Index,
+        from: Reached,
         replica: usize,
     ) -> Option<Delta> {
         let query = KvQuery::PullDelta {
