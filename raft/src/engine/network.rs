@@ -1,7 +1,8 @@
 //! openraft's network over the [`Transport`](crate::transport::Transport) port.
 //!
-//! Promises: appends are pipelined, in order; a snapshot travels in pieces and resumes where the receiver stands; an
-//! answer that belongs to another message or another life of this node counts for nothing.
+//! Promises: appends are pipelined, and their answers given in order, whatever order they arrived in; a snapshot travels
+//! in pieces and resumes where the receiver stands; an answer that belongs to another message or another life of this
+//! node counts for nothing.
 
 use std::fmt;
 use std::future::Future;
@@ -202,9 +203,15 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             })
             .buffered(PIPELINE);
         // The stream ends with the first answer that is not a full success: what follows it in the pipeline is void.
-        let until_failure = answers.scan(false, |ended, answer| {
-            if std::mem::replace(ended, !matches!(answer, Ok((_, false)))) {
+        let until_failure = answers.scan((false, None), |(ended, matched), answer| {
+            // An append that overtook the one before it on its way was refused for lack of what has arrived since. For
+            // openraft that would be a follower that lost its log; the end of the stream has the rest sent again.
+            let overtook = matches!(&answer, Ok((Err(StreamAppendError::Conflict(at)), _)) if *matched >= Some(*at));
+            if overtook || std::mem::replace(ended, !matches!(answer, Ok((_, false)))) {
                 return futures::future::ready(None);
+            }
+            if let Ok((Ok(last), _)) = &answer {
+                *matched = (*matched).max(*last);
             }
             futures::future::ready(Some(answer.map(|(result, _)| result).map_err(RPCError::from)))
         });
