@@ -70,6 +70,9 @@ impl GroupCore {
             writes.iter().all(|(session, action)| session.is_some() || matches!(action, Action::OpenSession(_)));
         let mut route = Route::new(self, timeout);
         let mut unknown = None;
+        // A write that may be repeated does not wait out a lost answer; it waits longer each time, so that a slow leader
+        // is not asked over and over.
+        let mut patience = if repeatable { self.options.election_timeout.1 * 4 } else { timeout };
         loop {
             let target = match route.next().await {
                 Ok(target) => target,
@@ -77,7 +80,9 @@ impl GroupCore {
             };
             let attempt = match target {
                 Target::Here => self.write_here(&writes, &route).await,
-                Target::There(leader) if hops > 0 => self.write_there(leader, &writes, &route, hops - 1).await,
+                Target::There(leader) if hops > 0 => {
+                    self.write_there(leader, &writes, patience.min(route.left()), hops - 1).await
+                }
                 Target::There(leader) => {
                     let cause = Rejected::NotLeader { leader: Some(leader) };
                     return Err(unknown.map_or(cause.into(), WriteError::Unknown));
@@ -90,6 +95,7 @@ impl GroupCore {
                 Attempt::Refused(cause) => route.refused(target, cause).await,
                 Attempt::Unknown(cause) if repeatable && !route.left().is_zero() => {
                     unknown = Some(cause);
+                    patience = patience.saturating_mul(2);
                     route.refused(target, Rejected::NoLeader).await;
                 }
                 Attempt::Unknown(cause) => return Err(cause.into()),
@@ -125,10 +131,9 @@ impl GroupCore {
         &self,
         leader: NodeId,
         writes: &[Write],
-        route: &Route<'_>,
+        timeout: Duration,
         hops_left: u8,
     ) -> Attempt<Vec<WriteResult>> {
-        let timeout = route.left();
         let request = Request::Write(ForwardedWrite { writes: writes.to_vec(), hops_left, timeout });
         match self.caller.call(leader, self.id, request, timeout).await {
             Ok(Reply::Write(Ok(outcomes))) if outcomes.len() == writes.len() => judged(outcomes),
