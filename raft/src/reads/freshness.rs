@@ -84,7 +84,8 @@ impl GroupCore {
     }
 
     async fn run_probe(&self, started: Moment, wait: Duration) -> Option<Moment> {
-        let deadline = started + wait;
+        // A lost question must not keep those who come later from asking again.
+        let deadline = started + wait.min(self.options.election_timeout.1 * 4);
         let ReadIndex { index, .. } = self.ask_read_index(deadline).await.ok()?;
         until(&self.env, deadline, self.replica.reach(index)).await?;
         Some(started)
