@@ -4,6 +4,7 @@
 //! Leaves out: everything that needs more than one replica's knowledge (see [`crate::group`] and [`crate::reads`]).
 
 mod applied;
+mod compaction;
 mod inbound;
 mod log;
 mod machine;

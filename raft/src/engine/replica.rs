@@ -17,6 +17,7 @@ use openraft::raft::linearizable_read::LinearizerOption;
 use openraft::{ChangeMembers, Config, ServerState, SnapshotPolicy};
 use tokio::sync::{Mutex, oneshot};
 
+use super::compaction;
 use super::inbound::{self, Incoming};
 use super::log::LogAdapter;
 use super::machine::{MachineAdapter, Shared};
@@ -36,7 +37,7 @@ use crate::transport::{ReadIndex, Reply, Request, WriteOutcome};
 use crate::types::{GroupId, Index, NodeId};
 use crate::watch;
 
-type Raft = openraft::Raft<TypeConfig, MachineAdapter>;
+pub(super) type Raft = openraft::Raft<TypeConfig, MachineAdapter>;
 
 /// What a replica is made of.
 pub(crate) struct ReplicaSpec {
@@ -98,7 +99,8 @@ impl Replica {
         let simulation = spec.env.simulation();
         let raft = scoped(simulation, start).await.map_err(|error| Fatal(error.to_string()))?;
         let leadership = watch_leadership(&raft, spec.env.as_ref());
-        take_snapshots(&raft, &shared, &spec.log, &spec.options, spec.env.as_ref());
+        let wanted = Arc::clone(&shared.snapshot_wanted);
+        compaction::start(&raft, wanted, Arc::clone(&spec.log), &spec.options, spec.env.as_ref());
         Ok(Arc::new(Replica {
             raft,
             group: spec.group,
@@ -309,7 +311,7 @@ fn config(spec: &ReplicaSpec) -> Result<Config, Fatal> {
         // A restarted leader must not resume its lease: it may have slept through an election.
         enable_leader_restore: Some(false),
         enable_pre_vote: Some(true),
-        // By bytes of log, see `take_snapshots`.
+        // By bytes of log, see `compaction`.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: options.snapshot_keep_entries,
         install_snapshot_timeout: 10_000,
@@ -372,25 +374,6 @@ fn role(state: ServerState, leads: bool) -> Role {
         ServerState::Leader => Role::Candidate,
         ServerState::Shutdown => Role::Stopped,
     }
-}
-
-/// Takes a snapshot whenever the log has grown past its bound; openraft purges the log behind it.
-fn take_snapshots(raft: &Raft, shared: &Arc<Shared>, log: &Arc<dyn LogStore>, options: &GroupOptions, env: &dyn Env) {
-    let (raft, wanted, log) = (raft.clone(), Arc::clone(&shared.snapshot_wanted), Arc::clone(log));
-    let bound = options.snapshot_log_bytes;
-    let mut servers = raft.server_metrics();
-    env.spawn(Box::pin(async move {
-        loop {
-            let wanted = std::pin::pin!(wanted.notified());
-            let stopped = std::pin::pin!(async { while servers.changed().await.is_ok() {} });
-            if let futures::future::Either::Right(_) = futures::future::select(wanted, stopped).await {
-                return;
-            }
-            if log.bytes() > bound && raft.trigger().snapshot().await.is_err() {
-                return;
-            }
-        }
-    }));
 }
 
 /// Tells a refusal before the append, which is definite, from an outcome.

@@ -217,15 +217,18 @@ impl<M: StateMachine> Group<M> {
     /// `Unknown` when it was not there by the deadline.
     pub async fn snapshot(&self, timeout: Duration) -> Result<(), AdminError> {
         let applied = self.core.replica.applied();
-        self.core.replica.start_snapshot().await?;
         let deadline = self.core.env.now() + timeout;
-        while self.status().snapshot.map(|id| id.index) < applied {
+        loop {
+            // Asked for again: the one that is being taken may have begun too early.
+            self.core.replica.start_snapshot().await?;
+            self.core.env.sleep(Duration::from_millis(2)).await;
+            if self.status().snapshot.map(|id| id.index) >= applied {
+                return Ok(());
+            }
             if self.core.env.now() >= deadline {
                 return Err(Unknown::Deadline(timeout).into());
             }
-            self.core.env.sleep(Duration::from_millis(2)).await;
         }
-        Ok(())
     }
 
     /// Stops this node's replica. What its stores hold stays.
