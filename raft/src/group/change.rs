@@ -133,7 +133,7 @@ impl GroupCore {
         if to == self.node {
             return Ok(());
         }
-        self.check_target(to)?;
+        self.await_target(to, deadline).await?;
         let mut leadership = self.replica.leadership();
         let term = leadership.borrow().term;
         self.replica.start_transfer(to).await?;
@@ -154,20 +154,28 @@ impl GroupCore {
         }
     }
 
-    /// Whether `to` can take over at once.
-    fn check_target(&self, to: NodeId) -> Result<(), Rejected> {
-        let refuse = |why: &str| Err(Rejected::Invalid(format!("{to} cannot take over: {why}")));
+    /// Waits until `to` can take over at once, for as long as a living node needs to be heard from.
+    async fn await_target(&self, to: NodeId, deadline: Moment) -> Result<(), Rejected> {
         if !self.replica.leadership().borrow().membership.is_voter(to) {
-            return refuse("it is not a voter");
+            return Err(Rejected::Invalid(format!("{to} cannot take over: it is not a voter")));
         }
-        let silent = self.replica.acknowledged_ago(to).is_none_or(|ago| ago > self.options.election_timeout.1);
-        if silent {
-            return refuse("it has not been heard from");
-        }
-        if self.lag(to)? > CAUGHT_UP_LAG {
-            return refuse("it is too far behind");
+        let patience = deadline.min(self.env.now() + self.options.election_timeout.1);
+        while let Some(obstacle) = self.obstacle(to)? {
+            if self.env.now() >= patience {
+                return Err(Rejected::Invalid(format!("{to} cannot take over: {obstacle}")));
+            }
+            self.env.sleep(LOOK).await;
         }
         Ok(())
+    }
+
+    /// What keeps the voter `to` from taking over now.
+    fn obstacle(&self, to: NodeId) -> Result<Option<&'static str>, Rejected> {
+        let silent = self.replica.acknowledged_ago(to).is_none_or(|ago| ago > self.options.election_timeout.1);
+        if silent {
+            return Ok(Some("it has not been heard from"));
+        }
+        Ok((self.lag(to)? > CAUGHT_UP_LAG).then_some("it is too far behind"))
     }
 
     /// Asks `to` itself until it says that it leads.

@@ -1,9 +1,11 @@
 //! A host: one node's groups, and its way to other nodes.
 //!
-//! Promises: a message reaches the group it names, or is refused; messages of another cluster are dropped.
+//! Promises: a message reaches the group it names, or is refused; messages of another cluster are dropped, and so is a
+//! write that arrives again.
 //! Leaves out: placement (which nodes replicate which group), which belongs to the user.
 
 mod caller;
+mod once;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,10 +18,11 @@ use crate::group::{Group, GroupCore, GroupOptions};
 use crate::log::LogStore;
 use crate::machine::{StateMachine, Typed};
 use crate::snapshot::SnapshotStore;
-use crate::transport::{Answer, Envelope, Inbound, Reply, Transport};
+use crate::transport::{Answer, Envelope, Inbound, Reply, Request, Transport};
 use crate::types::{ClusterId, GroupId, Incarnation, NodeId};
 
 pub(crate) use caller::Caller;
+use once::Once;
 
 /// Who this node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +59,7 @@ pub struct Host {
     env: Arc<dyn Env>,
     caller: Caller,
     groups: RwLock<BTreeMap<GroupId, Arc<GroupCore>>>,
+    writes: Once,
 }
 
 impl fmt::Debug for Host {
@@ -69,7 +73,7 @@ impl Host {
     pub fn new(config: HostConfig, env: Arc<dyn Env>, transport: Arc<dyn Transport>) -> Arc<Host> {
         let incarnation = Incarnation(env.random());
         let caller = Caller::new(config.node, config.cluster, incarnation, transport);
-        Arc::new(Host { config, env, caller, groups: RwLock::default() })
+        Arc::new(Host { config, env, caller, groups: RwLock::default(), writes: Once::default() })
     }
 
     /// The node.
@@ -140,6 +144,11 @@ impl Inbound for Host {
     async fn deliver(&self, envelope: Envelope) -> Option<Answer> {
         if envelope.cluster != self.config.cluster {
             tracing::warn!(from = %envelope.from, cluster = %envelope.cluster, "dropped a message of another cluster");
+            return None;
+        }
+        // Everything else that is asked may be asked twice.
+        let write = matches!(envelope.request, Request::Write(_));
+        if write && !self.writes.let_in(envelope.from, envelope.incarnation, envelope.id) {
             return None;
         }
         let reply = match self.group_core(envelope.group) {
