@@ -57,12 +57,15 @@ impl Table {
         self.sessions.contains_key(client)
     }
 
-    /// Opens a session for `client`, or touches the one it has: opening twice is the same as once.
-    pub fn open(&mut self, client: &ClientId, now: LogTime, index: Index) {
+    /// Opens a session for `client`, or touches the one it has: opening twice is the same as once. Says whether the session
+    /// is new, and so knows nothing of any earlier command.
+    pub fn open(&mut self, client: &ClientId, now: LogTime, index: Index) -> bool {
         self.remove_if_expired(client, now);
-        if self.touch(client, now).is_none() {
+        let is_new = self.touch(client, now).is_none();
+        if is_new {
             self.insert(client.clone(), Session::new(index, now));
         }
+        is_new
     }
 
     /// Says what to do with the command that bears `stamp` and has this `digest` (see [`super::digest`]).

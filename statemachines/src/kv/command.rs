@@ -182,7 +182,10 @@ pub enum KvReply {
         replayed: bool,
     },
     /// The session is open.
-    SessionOpened,
+    SessionOpened {
+        /// Whether it is new, and so knows nothing of any earlier command.
+        fresh: bool,
+    },
     /// The shard is not served here; nothing was carried out or remembered.
     NotServed(NotServed),
     /// The session did not let the operation through.

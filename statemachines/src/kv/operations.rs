@@ -36,9 +36,9 @@ impl State {
         };
         let mut changes = Changes(marks, at);
         contents.sessions.expire(at.time).iter().for_each(|gone| changes.mark_session(gone));
-        contents.sessions.open(client, at.time, at.index);
+        let fresh = contents.sessions.open(client, at.time, at.index);
         changes.mark_session(client);
-        KvReply::SessionOpened
+        KvReply::SessionOpened { fresh }
     }
 
     pub(super) fn operate(&mut self, shard: ShardId, session: Option<Stamp>, op: KvOp) -> KvReply {

@@ -5,15 +5,24 @@ use quorate::types::Index;
 use super::command::Step;
 use super::marks::Item;
 use super::query::{Pull, Pulled};
-use super::state::{Holding, State};
+use super::state::{Absent, Holding, State};
 use super::transfer::{Chunk, Delta, Reached};
 use crate::names::{ConfigNumber, Gid, ShardId};
+
+impl From<Absent> for Pulled {
+    fn from(absent: Absent) -> Self {
+        match absent {
+            Absent::NotYetLost => Pulled::NotYet,
+            Absent::GivenUp => Pulled::Done,
+        }
+    }
+}
 
 impl State {
     pub(super) fn pull_chunk(&self, shard: ShardId, pull: &Pull, after: Option<Item>, max_bytes: u64) -> Pulled {
         match self.lost_to(shard, pull) {
             Ok(lost) => Pulled::Chunk(Chunk::take(lost, after, max_bytes, self.applied)),
-            Err(refusal) => refusal,
+            Err(absent) => absent.into(),
         }
     }
 
@@ -21,7 +30,7 @@ impl State {
         match self.lost_to(shard, pull) {
             Ok(_) if self.applied.index < from.index => Pulled::Behind,
             Ok(lost) => Pulled::Delta(Delta::take(lost, from, max_bytes, self.applied)),
-            Err(refusal) => refusal,
+            Err(absent) => absent.into(),
         }
     }
 

@@ -48,10 +48,9 @@ impl Staged {
             && self.frozen_at.is_some_and(|frozen_at| self.reached.is_some_and(|reached| reached.index >= frozen_at))
     }
 
-    /// Takes a chunk in; says whether it fits.
+    /// Takes in a chunk of the loss that this is a copy of; says whether it fits.
     pub(super) fn take_chunk(&mut self, chunk: Chunk, at: Applied) -> bool {
-        let same_loss = self.lost_at.is_none_or(|lost_at| lost_at == chunk.lost_at);
-        if self.copied || !same_loss || chunk.after != self.after {
+        if self.copied || chunk.after != self.after {
             return false;
         }
         self.lost_at = Some(chunk.lost_at);
@@ -69,9 +68,9 @@ impl Staged {
         true
     }
 
-    /// Takes a delta in; says whether it fits.
+    /// Takes in a delta of the loss that this is a copy of; says whether it fits.
     pub(super) fn take_delta(&mut self, delta: Delta, at: Applied) -> bool {
-        if !self.copied || self.lost_at != Some(delta.lost_at) || self.reached != Some(delta.from) {
+        if !self.copied || self.reached != Some(delta.from) {
             return false;
         }
         self.reached = Some(delta.to);

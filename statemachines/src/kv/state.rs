@@ -10,7 +10,6 @@ use super::contents::Contents;
 use super::lost::Lost;
 use super::marks::Marks;
 use super::query::Pull;
-use super::query::Pulled;
 use super::remains::Remains;
 use super::staged::Staged;
 use super::transfer::Applied;
@@ -45,6 +44,13 @@ pub(super) struct Duty {
     pub(super) shard: ShardId,
     pub(super) lost_at: ConfigNumber,
     pub(super) source: Gid,
+}
+
+/// Why there is nothing to copy.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Absent {
+    NotYetLost,
+    GivenUp,
 }
 
 /// All that a snapshot holds. A clone is O(1) in the data.
@@ -140,7 +146,7 @@ impl State {
     }
 
     /// What another group may copy, or why it can not.
-    pub(super) fn lost_to(&self, shard: ShardId, pull: &Pull) -> Result<&Lost, Pulled> {
+    pub(super) fn lost_to(&self, shard: ShardId, pull: &Pull) -> Result<&Lost, Absent> {
         let lost = match self.holdings.get(&shard) {
             Some(Holding::Lost(lost)) => Some(lost),
             Some(Holding::Pulling(pulling)) => pulling.kept.as_ref(),
@@ -154,7 +160,7 @@ impl State {
             Some(taken_at) => self.number >= taken_at,
             None => !self.holdings.contains_key(&shard) && self.given.contains_key(&shard),
         };
-        lost.filter(asked_for).ok_or(if given_up { Pulled::Done } else { Pulled::NotYet })
+        lost.filter(asked_for).ok_or(if given_up { Absent::GivenUp } else { Absent::NotYetLost })
     }
 
     /// Sets data aside to be freed, a little at each [`super::KvCommand::Sweep`].

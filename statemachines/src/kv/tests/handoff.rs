@@ -23,6 +23,14 @@ fn pull_by(name: &str, taken_at: Option<u64>) -> Pull {
     Pull { puller: gid(name), taken_at: taken_at.map(ConfigNumber) }
 }
 
+fn delta_of(source: &Bench, from: Reached, max_bytes: u64) -> Pulled {
+    let pull = pull_by("g2", Some(2));
+    match source.machine.query(KvQuery::PullDelta { shard: ShardId(0), pull, from, max_bytes }) {
+        KvAnswer::Pulled(pulled) => pulled,
+        other => panic!("{other:?} to a pull"),
+    }
+}
+
 #[test]
 fn a_move_takes_everything_written_before_the_freeze_and_brings_nothing_deleted_back() {
     let (mut source, mut destination) = outgoing();
@@ -76,6 +84,33 @@ fn a_chunk_that_comes_twice_or_out_of_place_or_damaged_changes_nothing() {
     assert_eq!(destination.step(late), Step::Nothing);
     assert_eq!(destination.step(stage(&second)), Step::Done);
     assert_eq!(destination.pull_work(0).keys, 1);
+}
+
+#[test]
+fn a_delta_that_comes_twice_or_out_of_place_or_damaged_changes_nothing() {
+    let (mut source, mut destination) = outgoing();
+    let (shard, number) = (ShardId(0), ConfigNumber(2));
+    destination.pull(0, &source, 1000);
+    let stage = |delta: &Delta| KvCommand::StageDelta { shard, number, delta: delta.clone() };
+    let lagging = Bench { machine: restored(&source.machine, DEFAULT_TTL), ..Bench::new("g1") };
+    source.put(0, "a", 2);
+    source.put(0, "b", 2);
+    source.put(0, "c", 2);
+    let start = destination.pull_work(0).reached.unwrap();
+    let Pulled::Delta(first) = delta_of(&source, start, 1) else { panic!("no delta") };
+    let Pulled::Delta(second) = delta_of(&source, first.to, 1000) else { panic!("no delta") };
+    assert_eq!((first.keys.len(), second.keys.len()), (1, 2), "the first is cut short");
+    assert_eq!(delta_of(&lagging, first.to, 1000), Pulled::Behind);
+    assert_eq!(destination.step(stage(&second)), Step::Misfit);
+    let damaged = Delta { keys: vec![], ..first.clone() };
+    assert_eq!(destination.step(stage(&damaged)), Step::Damaged);
+    assert_eq!(destination.step(stage(&first)), Step::Done);
+    assert_eq!(destination.step(stage(&second)), Step::Done);
+    let before = bytes_of(&*destination.machine.snapshot());
+    assert_eq!(destination.step(stage(&first)), Step::Misfit);
+    assert_eq!(destination.step(stage(&second)), Step::Misfit);
+    assert_eq!(destination.pull_work(0).reached, Some(second.to));
+    assert_eq!(before.len(), bytes_of(&*destination.machine.snapshot()).len());
 }
 
 #[test]
@@ -135,7 +170,7 @@ fn remains_are_freed_a_little_at_a_time_and_never_mix_with_a_new_copy() {
     source.take(0, &mut destination);
     assert_eq!(source.scan(0), items(&[("b", "1")]));
     // A replica that was restored has nothing to free, and counts down all the same.
-    let mut other = Bench { name: gid("g1"), machine: restored(&source.machine), ..source };
+    let mut other = Bench { name: gid("g1"), machine: restored(&source.machine, DEFAULT_TTL), ..source };
     let sweep = || KvCommand::Sweep { shard: ShardId(0), max_keys: 1 };
     for left in [2, 1, 0] {
         assert_eq!(source.machine.apply(entry(90, 0), sweep()), KvReply::Step(Step::Swept { left }));
@@ -197,7 +232,8 @@ fn the_destination_says_what_it_has_installed_and_remembers_to_tell() {
     assert_eq!(destination.step(told.clone()), Step::Done);
     assert_eq!(destination.step(told), Step::Nothing);
     assert!(destination.work().acks.is_empty());
-    assert!(ask(&destination, 2), "it stays true");
+    let restored = Bench { machine: restored(&destination.machine, DEFAULT_TTL), ..destination };
+    assert!(ask(&restored, 2), "it stays true, also after a restart");
 }
 
 #[test]

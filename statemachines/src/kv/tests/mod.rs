@@ -9,6 +9,7 @@ mod world;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quorate::machine::{EntryContext, StateMachine};
 use quorate::snapshot::{SnapshotReader, SnapshotView};
@@ -57,8 +58,8 @@ impl SnapshotReader for Pieces {
 }
 
 /// The same state in a new machine, by way of a snapshot.
-pub(super) fn restored(machine: &KvMachine) -> KvMachine {
-    let mut copy = KvMachine::default();
+pub(super) fn restored(machine: &KvMachine, session_ttl: Duration) -> KvMachine {
+    let mut copy = KvMachine::new(session_ttl);
     copy.restore(&mut Pieces(bytes_of(&*machine.snapshot()))).unwrap();
     copy
 }

@@ -1,6 +1,6 @@
 //! What the store promises its clients, said without groups, moves, or logs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use quorate::sessions::{Refusal, Stamp};
 use quorate::types::ClientId;
@@ -12,24 +12,49 @@ use super::*;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Model {
     pub(super) keys: BTreeMap<(ShardId, String), Value>,
-    opened: BTreeSet<(ShardId, ClientId)>,
+    /// The open sessions, and when they were last used.
+    opened: BTreeMap<(ShardId, ClientId), u64>,
+    /// What every group's clock has advanced by.
+    pub(super) now: u64,
+    session_ttl_ms: u64,
     acked: BTreeMap<(ShardId, ClientId), u64>,
     pub(super) done: BTreeMap<(ShardId, ClientId, u64), (KvOp, Outcome)>,
 }
 
 impl Model {
-    pub(super) fn open(&mut self, shard: ShardId, client: &ClientId) {
-        self.opened.insert((shard, client.clone()));
+    pub(super) fn new(session_ttl_ms: u64) -> Self {
+        Model { session_ttl_ms, ..Default::default() }
     }
 
-    /// What an operation must be answered by a group that serves the shard.
-    pub(super) fn operate(&mut self, shard: ShardId, session: Option<&Stamp>, op: &KvOp) -> KvReply {
+    pub(super) fn open(&mut self, shard: ShardId, client: &ClientId, fresh: bool) {
+        let place = (shard, client.clone());
+        if fresh {
+            self.forget(&place);
+        }
+        let known = self.opened.insert(place, self.now).is_some();
+        assert_eq!(fresh, !known, "the session of {client} in shard {shard} at {}", self.now);
+    }
+
+    /// A session may live longer than its time, since a copy of it is at most as old as it seems, but never shorter.
+    fn forget(&mut self, place: &(ShardId, ClientId)) {
+        let Some(last_used) = self.opened.remove(place) else { return };
+        assert!(self.now - last_used > self.session_ttl_ms, "the session {place:?} expired early");
+        self.acked.remove(place);
+        self.done.retain(|(shard, client, _), _| (shard, client) != (&place.0, &place.1));
+    }
+
+    /// What an operation must be answered by a group that serves the shard, and that answered `reply`.
+    pub(super) fn operate(&mut self, shard: ShardId, session: Option<&Stamp>, op: &KvOp, reply: &KvReply) -> KvReply {
         let Some(stamp) = session else {
             return KvReply::Done { outcome: self.apply(shard, op), replayed: false };
         };
         let place = (shard, stamp.client.clone());
-        if !self.opened.contains(&place) {
-            return KvReply::Session(Refusal::Expired);
+        if *reply == KvReply::Session(Refusal::Expired) {
+            self.forget(&place);
+        }
+        match self.opened.get_mut(&place) {
+            None => return KvReply::Session(Refusal::Expired),
+            Some(last_used) => *last_used = self.now,
         }
         let acked = self.acked.entry(place).or_default();
         *acked = (*acked).max(stamp.acked.unwrap_or(0).min(stamp.seq.saturating_sub(1)));

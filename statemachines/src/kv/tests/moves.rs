@@ -51,7 +51,6 @@ enum Action {
         from: usize,
     },
     Wait {
-        group: usize,
         ms: u64,
     },
 }
@@ -98,7 +97,7 @@ fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         18 => (prop::option::weighted(0.2, group()), 0..SHARDS, prop::option::weighted(0.7, numbered), op(), any::<bool>())
             .prop_map(|(group, shard, session, op, linger)| Action::Op { group, shard, session, op, linger }),
-        1 => (group(), 0..SHARDS, 0..3u8).prop_map(|(group, shard, client)| Action::Open { group, shard, client }),
+        2 => (group(), 0..SHARDS, 0..3u8).prop_map(|(group, shard, client)| Action::Open { group, shard, client }),
         1 => assignment.prop_map(Action::Assign),
         30 => (group(), replica(), replica(), 0..200u64, any::<u8>(), prop::bool::weighted(0.7)).prop_map(
             |(group, replica, source_replica, bytes, pick, now)| {
@@ -110,7 +109,7 @@ fn action() -> impl Strategy<Value = Action> {
         5 => (group(), 1..60usize).prop_map(|(group, count)| Action::CatchUp { group, count }),
         1 => (group(), replica(), replica())
             .prop_map(|(group, replica, from)| Action::Restore { group, replica, from }),
-        1 => (group(), 0..5000u64).prop_map(|(group, ms)| Action::Wait { group, ms }),
+        1 => (0..5000u64).prop_map(|ms| Action::Wait { ms }),
     ]
 }
 
@@ -145,7 +144,7 @@ fn run(world: &mut World, action: Action) {
         Action::Lose { pick } => world.lose(pick),
         Action::CatchUp { group, count } => world.catch_up(group, count),
         Action::Restore { group, replica, from } => world.restore(group, replica, from),
-        Action::Wait { group, ms } => world.wait(group, ms),
+        Action::Wait { ms } => world.wait(ms),
     }
 }
 
@@ -160,9 +159,10 @@ proptest! {
 
     #[test]
     fn clients_see_one_store_whatever_happens_to_the_steps_of_the_moves(
-        actions in prop::collection::vec(action(), 1..800)
+        session_ttl_ms in prop_oneof![Just(3_600_000), 500..20_000u64],
+        actions in prop::collection::vec(action(), 1..800),
     ) {
-        let mut world = World::new();
+        let mut world = World::new(session_ttl_ms);
         world.assign(&(0..SHARDS).map(|shard| (ShardId(shard), Some(shard as usize % 2))).collect());
         world.settle();
         for (shard, name) in (0..SHARDS).flat_map(|shard| (0..3).map(move |name| (shard, name))) {

@@ -1,7 +1,7 @@
 //! Configurations and ownership, one claim at a time.
 
 use quorate::machine::StateMachine;
-use quorate::sessions::Refusal;
+use quorate::sessions::{DEFAULT_TTL, Refusal};
 use quorate::types::ClientId;
 
 use super::bench::{Bench, config, done, items, put};
@@ -90,9 +90,9 @@ fn a_refusal_for_ownership_leaves_no_trace_in_the_session() {
 fn without_a_session_of_its_own_an_operation_is_refused_and_opening_twice_is_once() {
     let mut group = Bench::with("g1", &[0]);
     assert_eq!(group.stamped(0, 1, put("a", 1)), KvReply::Session(Refusal::Expired));
-    assert_eq!(group.open(0), KvReply::SessionOpened);
+    assert_eq!(group.open(0), KvReply::SessionOpened { fresh: true });
     assert_eq!(group.stamped(0, 1, put("a", 1)), done(Outcome::Put));
-    assert_eq!(group.open(0), KvReply::SessionOpened);
+    assert_eq!(group.open(0), KvReply::SessionOpened { fresh: false });
     let replay = KvReply::Done { outcome: Outcome::Put, replayed: true };
     assert_eq!(group.stamped(0, 1, put("a", 1)), replay);
     assert_eq!(group.stamped(0, 1, put("a", 2)), KvReply::Session(Refusal::Reused));
@@ -151,7 +151,7 @@ fn a_snapshot_cut_at_any_byte_is_an_error() {
         let result = KvMachine::default().restore(&mut Pieces(whole[..cut].to_vec()));
         assert!(result.is_err(), "cut at {cut} of {}", whole.len());
     }
-    assert_eq!(bytes_of(&*restored(&group.machine).snapshot()), whole);
+    assert_eq!(bytes_of(&*restored(&group.machine, DEFAULT_TTL).snapshot()), whole);
 }
 
 #[test]

@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) const SHARDS: u32 = 3;
 const NAMES: [&str; 3] = ["g1", "g2", "g3"];
-/// The groups' clocks have nothing to do with each other.
+/// The groups' clocks run alike and have nothing else to do with each other.
 const CLOCKS: [u64; 3] = [9_000_000, 0, 77_000];
 
 pub(super) struct World {
     groups: Vec<Group>,
     configs: Vec<Config>,
     bag: Vec<(usize, KvCommand)>,
+    session_ttl: Duration,
     pub(super) model: Model,
 }
 
@@ -53,12 +54,12 @@ impl Group {
     }
 
     /// Replaces the replica by its own snapshot, or the lagging one by a snapshot of the other.
-    fn restore(&mut self, replica: usize, from: usize) {
+    fn restore(&mut self, replica: usize, from: usize, session_ttl: Duration) {
         if (replica, from) == (1, 0) {
             self.lagging_at = self.log.len();
         }
         let from = if replica == 0 { 0 } else { from };
-        self.replicas[replica] = restored(&self.replicas[from]);
+        self.replicas[replica] = restored(&self.replicas[from], session_ttl);
     }
 
     fn work(&self, replica: usize) -> Work {
@@ -81,9 +82,17 @@ fn index_of(gid: &Gid) -> usize {
 }
 
 impl World {
-    pub(super) fn new() -> Self {
-        let groups = CLOCKS.map(|time| Group { log: Vec::new(), replicas: Default::default(), lagging_at: 0, time });
-        World { groups: groups.into(), configs: vec![Config::default()], bag: Vec::new(), model: Model::default() }
+    pub(super) fn new(session_ttl_ms: u64) -> Self {
+        let session_ttl = Duration::from_millis(session_ttl_ms);
+        let machine = || KvMachine::new(session_ttl);
+        let group = |time| Group { log: Vec::new(), replicas: [machine(), machine()], lagging_at: 0, time };
+        World {
+            groups: CLOCKS.map(group).into(),
+            configs: vec![Config::default()],
+            bag: Vec::new(),
+            session_ttl,
+            model: Model::new(session_ttl_ms),
+        }
     }
 
     /// Decides on the next configuration: a shard that is not named keeps its place.
@@ -228,12 +237,14 @@ impl World {
             (KvCommand::Op { shard, session, op }, reply) => {
                 assert_eq!(
                     *reply,
-                    self.model.operate(*shard, session.as_ref(), op),
+                    self.model.operate(*shard, session.as_ref(), op, reply),
                     "{} answers {command:?}",
                     NAMES[group]
                 );
             }
-            (KvCommand::OpenSession { shard, client }, _) => self.model.open(*shard, client),
+            (KvCommand::OpenSession { shard, client }, KvReply::SessionOpened { fresh }) => {
+                self.model.open(*shard, client, *fresh);
+            }
             (KvCommand::Delete { shard, lost_at, to }, KvReply::Step(step)) => {
                 let next = match step {
                     Step::StillServed => (group, KvCommand::Freeze { shard: *shard, lost_at: *lost_at }),
@@ -267,11 +278,12 @@ impl World {
     }
 
     pub(super) fn restore(&mut self, group: usize, replica: usize, from: usize) {
-        self.groups[group].restore(replica, from);
+        self.groups[group].restore(replica, from, self.session_ttl);
     }
 
-    pub(super) fn wait(&mut self, group: usize, ms: u64) {
-        self.groups[group].time += ms;
+    pub(super) fn wait(&mut self, ms: u64) {
+        self.model.now += ms;
+        self.groups.iter_mut().for_each(|group| group.time += ms);
     }
 
     pub(super) fn last_config(&self) -> BTreeMap<ShardId, usize> {
