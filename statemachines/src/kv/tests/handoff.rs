@@ -252,3 +252,18 @@ fn a_session_moves_with_its_age_whatever_the_groups_clocks_say() {
         assert_eq!(destination.stamped(0, 1, put("a", 3)), expected, "{ages:?}");
     }
 }
+
+#[test]
+fn a_session_opened_anew_while_it_is_copied_knows_nothing_of_the_one_before() {
+    let (mut source, mut destination) = outgoing();
+    assert_eq!(source.stamped(0, 1, put("a", 2)), done(Outcome::Put));
+    assert_eq!(source.stamped(0, 2, put("a", 2)), done(Outcome::Put));
+    destination.pull(0, &source, 1000);
+    source.time += DEFAULT_TTL.as_millis() as u64 + 1;
+    assert_eq!(source.open(0), KvReply::SessionOpened { fresh: true });
+    assert_eq!(source.stamped(0, 1, put("a", 3)), done(Outcome::Put));
+    destination.take(0, &mut source);
+    let replay = KvReply::Done { outcome: Outcome::Put, replayed: true };
+    assert_eq!(destination.stamped(0, 1, put("a", 3)), replay);
+    assert_eq!(destination.stamped(0, 2, put("a", 4)), done(Outcome::Put));
+}
