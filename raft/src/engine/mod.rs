@@ -6,6 +6,7 @@
 mod applied;
 mod compaction;
 mod inbound;
+mod leadership;
 mod log;
 mod machine;
 mod network;

@@ -14,10 +14,9 @@ use openraft::errors::{
 };
 use openraft::raft::ReadPolicy;
 use openraft::raft::linearizable_read::LinearizerOption;
-use openraft::{ChangeMembers, Config, ServerState, SnapshotPolicy};
+use openraft::{ChangeMembers, Config, SnapshotPolicy};
 use tokio::sync::{Mutex, oneshot};
 
-use super::compaction;
 use super::inbound::{self, Incoming};
 use super::log::LogAdapter;
 use super::machine::{MachineAdapter, Shared};
@@ -25,16 +24,17 @@ use super::network::Network;
 use super::runtime::{ago, scoped};
 use super::state::State;
 use super::types::{Answer, Outcome, TypeConfig, log_id_from, membership_from};
+use super::{compaction, leadership};
 use crate::env::Env;
 use crate::error::{Fatal, Rejected, Unknown, WriteError};
-use crate::group::{GroupOptions, Leadership, Role, Status};
+use crate::group::{GroupOptions, Leadership, Status};
 use crate::host::Caller;
 use crate::log::{LogStore, Proposal};
 use crate::machine::{Machine, Undecodable};
 use crate::sessions::Refusal;
 use crate::snapshot::SnapshotStore;
 use crate::transport::{ReadIndex, Reply, Request, WriteOutcome};
-use crate::types::{GroupId, Index, NodeId};
+use crate::types::{GroupId, Index, Membership, NodeId};
 use crate::watch;
 
 pub(super) type Raft = openraft::Raft<TypeConfig, MachineAdapter>;
@@ -98,7 +98,7 @@ impl Replica {
         );
         let simulation = spec.env.simulation();
         let raft = scoped(simulation, start).await.map_err(|error| Fatal(error.to_string()))?;
-        let leadership = watch_leadership(&raft, spec.env.as_ref());
+        let leadership = leadership::watch(&raft, spec.env.as_ref());
         let wanted = Arc::clone(&shared.snapshot_wanted);
         compaction::start(&raft, wanted, Arc::clone(&spec.log), &spec.options, spec.env.as_ref());
         Ok(Arc::new(Replica {
@@ -253,9 +253,22 @@ impl Replica {
         changed(self.raft.add_learner(node, (), false).await.map(drop), self)
     }
 
-    /// Makes `voters` the voters; those who no longer are leave the group. Joint consensus, both steps.
-    pub(crate) async fn set_voters(&self, voters: BTreeSet<NodeId>) -> Result<Result<(), WriteError>, NotHere> {
-        changed(self.raft.change_membership(voters, false).await.map(drop), self)
+    /// The membership in force, read from the core itself: what is watched may be a change behind.
+    pub(crate) async fn membership(&self) -> Result<Membership, Fatal> {
+        let read = self.raft.with_raft_state(|state| membership_from(state.membership_state.effective().membership()));
+        read.await.map_err(|fatal| self.fatal(&fatal))
+    }
+
+    /// Makes `add` voters and takes `remove` out of the group, from whatever the membership is when the core comes to
+    /// it. Joint consensus, both steps; ends a joint membership that an earlier change left.
+    pub(crate) async fn change_voters(
+        &self,
+        add: Option<NodeId>,
+        remove: Option<NodeId>,
+    ) -> Result<Result<(), WriteError>, NotHere> {
+        let add = ChangeMembers::AddVoterIds(add.into_iter().collect());
+        let remove = ChangeMembers::RemoveVoters(remove.into_iter().collect());
+        changed(self.raft.change_membership(ChangeMembers::Batch(vec![add, remove]), false).await.map(drop), self)
     }
 
     /// Removes a learner.
@@ -322,58 +335,6 @@ fn config(spec: &ReplicaSpec) -> Result<Config, Fatal> {
         ..Config::default()
     };
     config.validate().map_err(|error| Fatal(format!("options of {}: {error}", spec.group)))
-}
-
-/// Follows openraft's metrics and shows what routing needs, only when it changes.
-fn watch_leadership(raft: &Raft, env: &dyn Env) -> watch::Receiver<Leadership> {
-    let mut metrics = raft.metrics();
-    let mut servers = raft.server_metrics();
-    let (sender, receiver) = watch::channel(leadership(&metrics.borrow()));
-    env.spawn(Box::pin(async move {
-        // Server metrics change with leader, term and membership only; the full ones tell why a core has stopped.
-        while servers.changed().await.is_ok() {
-            let now = leadership(&metrics.borrow_and_update());
-            let server = servers.borrow().clone();
-            let now = Leadership {
-                leader: server.current_leader,
-                role: role(server.state, server.current_leader == Some(server.id)),
-                membership: membership_from(server.membership_config.membership()),
-                ..now
-            };
-            sender.modify(|held| std::mem::replace(held, now.clone()) != now);
-        }
-        let last = leadership(&metrics.borrow());
-        let stopped = last.stopped.or_else(|| Some(Fatal("shut down".into())));
-        sender.modify(|held| {
-            held.stopped = stopped;
-            held.role = Role::Stopped;
-            held.leader = None;
-            true
-        });
-    }));
-    receiver
-}
-
-fn leadership(metrics: &openraft::RaftMetrics<TypeConfig>) -> Leadership {
-    Leadership {
-        term: metrics.current_term,
-        leader: metrics.current_leader,
-        role: role(metrics.state, metrics.current_leader == Some(metrics.id)),
-        membership: membership_from(metrics.membership_config.membership()),
-        stopped: metrics.running_state.as_ref().err().map(|fatal| Fatal(fatal.to_string())),
-    }
-}
-
-fn role(state: ServerState, leads: bool) -> Role {
-    match state {
-        ServerState::Learner => Role::Learner,
-        ServerState::Follower => Role::Follower,
-        ServerState::Candidate => Role::Candidate,
-        // A leader is one once a quorum elected it.
-        ServerState::Leader if leads => Role::Leader,
-        ServerState::Leader => Role::Candidate,
-        ServerState::Shutdown => Role::Stopped,
-    }
 }
 
 /// Tells a refusal before the append, which is definite, from an outcome.

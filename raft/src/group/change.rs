@@ -4,7 +4,6 @@
 //! leaves the group without writes for an election timeout, or for good when nobody else can be elected; so the target
 //! is checked first, the arrival is watched, and a transfer that went nowhere is ended by a new election.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,19 +79,24 @@ impl GroupCore {
             Change::AddLearner(node) => self.learn(node).await,
             Change::AddVoter(node) => {
                 self.catch_up(node).await?;
-                self.revote(|voters| voters.insert(node)).await
+                self.revote(Some(node), None).await
             }
             Change::Remove(node) => self.remove(node).await,
             Change::Replace(old, new) => {
                 self.catch_up(new).await?;
-                self.revote(|voters| voters.insert(new) | voters.remove(&old)).await
+                let old = (old != new).then_some(old);
+                self.revote(Some(new), old).await?;
+                match old {
+                    Some(old) => self.remove(old).await,
+                    None => Ok(()),
+                }
             }
             Change::Transfer(to) => self.transfer(to, deadline).await,
         }
     }
 
     async fn learn(&self, node: NodeId) -> Result<(), AdminError> {
-        if self.members_contain(node) {
+        if self.replica.membership().await?.contains(node) {
             return Ok(());
         }
         settled(self.replica.add_learner(node).await)
@@ -107,23 +111,25 @@ impl GroupCore {
         Ok(())
     }
 
-    async fn revote(&self, edit: impl FnOnce(&mut BTreeSet<NodeId>) -> bool) -> Result<(), AdminError> {
-        let mut voters = self.replica.leadership().borrow().membership.voters.last().cloned().unwrap_or_default();
-        if !edit(&mut voters) {
-            return Ok(());
-        }
+    /// Makes `add` a voter and `remove` none; nothing is to be done if that is so, and settled, already.
+    async fn revote(&self, add: Option<NodeId>, remove: Option<NodeId>) -> Result<(), AdminError> {
+        let membership = self.replica.membership().await?;
+        let mut voters = membership.voters.last().cloned().unwrap_or_default();
+        let changes = add.is_some_and(|node| voters.insert(node)) | remove.is_some_and(|node| voters.remove(&node));
         if voters.is_empty() {
             return Err(Rejected::Invalid("a group needs a voter".into()).into());
         }
-        settled(self.replica.set_voters(voters).await)
+        // A leader that fell half-way through a change leaves two sets of voters.
+        let settled_already = membership.voters.len() < 2;
+        if !changes && settled_already {
+            return Ok(());
+        }
+        settled(self.replica.change_voters(add, remove).await)
     }
 
     async fn remove(&self, node: NodeId) -> Result<(), AdminError> {
-        let membership = self.replica.leadership().borrow().membership.clone();
-        if membership.is_voter(node) {
-            return self.revote(|voters| voters.remove(&node)).await;
-        }
-        if membership.learners.contains(&node) {
+        self.revote(None, Some(node)).await?;
+        if self.replica.membership().await?.learners.contains(&node) {
             return settled(self.replica.remove_learner(node).await);
         }
         Ok(())
@@ -202,10 +208,6 @@ impl GroupCore {
         let has = |index: Option<Index>| index.map_or(0, |index| index.0 + 1);
         let matched = status.replication.iter().find(|(peer, _)| *peer == node).and_then(|(_, id)| *id);
         Ok(has(status.last).saturating_sub(has(matched.map(|id| id.index))))
-    }
-
-    fn members_contain(&self, node: NodeId) -> bool {
-        self.replica.leadership().borrow().membership.contains(node)
     }
 }
 
