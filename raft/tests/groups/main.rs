@@ -1,0 +1,20 @@
+//! Groups of replicas over the memory network, with faults: every claim is tried twice, in real time on several threads
+//! and in virtual time on one.
+//!
+//! A randomised claim prints its seed; the same seed is tried again by
+//! `QUORATE_SEED=<seed> cargo test -p quorate --test groups -- <name>`.
+
+mod common;
+
+mod bounded;
+mod calls;
+mod deadlines;
+mod faults;
+mod histories;
+mod hosts;
+mod membership;
+mod reads;
+mod restarts;
+mod sessions;
+mod snapshots;
+mod transfer;
