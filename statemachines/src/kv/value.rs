@@ -14,12 +14,15 @@ use serde_json::Value;
 pub struct Json(Arc<str>);
 
 impl Json {
-    /// The value that `text` spells, in its shortest spelling.
+    /// The value that `text` spells, without the blanks between its tokens. Each token stays as it was written, so that
+    /// no digit of a long number is lost.
     ///
     /// # Errors
     /// When `text` is no JSON.
     pub fn parse(text: &str) -> Result<Json, serde_json::Error> {
-        serde_json::from_str::<Value>(text).map(|value| Json::from(&value))
+        // As a value, not only for its form: what cannot be read back as one has no place here.
+        serde_json::from_str::<Value>(text)?;
+        Ok(Json(without_blanks(text).into()))
     }
 
     /// Its text.
@@ -55,6 +58,24 @@ impl Json {
     }
 }
 
+/// Drops the blanks between the tokens of a JSON text.
+fn without_blanks(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let (mut in_string, mut escaped) = (false, false);
+    for char in text.chars() {
+        if in_string {
+            in_string = escaped || char != '"';
+            escaped = !escaped && char == '\\';
+        } else if matches!(char, ' ' | '\t' | '\n' | '\r') {
+            continue;
+        } else {
+            in_string = char == '"';
+        }
+        kept.push(char);
+    }
+    kept
+}
+
 fn inside(text: &str, open: char, close: char) -> Option<&str> {
     text.strip_prefix(open)?.strip_suffix(close)
 }
@@ -85,7 +106,7 @@ mod tests {
             (r#""ab""#, r#""c""#, Some(r#""abc""#)),
             (r#""""#, r#""""#, Some(r#""""#)),
             (r#""q\"""#, r#""\\""#, Some(r#""q\"\\""#)),
-            (r#""\ud83d\ude00""#, r#""é""#, Some(r#""😀é""#)),
+            (r#""\ud83d\ude00""#, r#""é""#, Some(r#""\ud83d\ude00é""#)),
             ("[]", "1", Some("[1]")),
             ("[1]", "[2,3]", Some("[1,[2,3]]")),
             (r#"["x"]"#, r#"{"a":null}"#, Some(r#"["x",{"a":null}]"#)),
@@ -98,7 +119,7 @@ mod tests {
             let appended = json(first).appended(&json(more));
             assert_eq!(appended, expected.map(json), "{first} + {more}");
             if let Some(appended) = appended {
-                assert_eq!(appended, json(appended.text()), "{first} + {more} is spelled the shortest way");
+                assert_eq!(appended, json(appended.text()), "{first} + {more} has no blanks");
             }
         }
     }
@@ -117,6 +138,21 @@ mod tests {
         for (a, b, expected) in table {
             let (raw_a, raw_b) = (Json(a.into()), Json(b.into()));
             assert_eq!(raw_a.same_as(&raw_b), expected, "{a} and {b}");
+        }
+    }
+
+    #[test]
+    fn a_value_keeps_its_tokens_and_loses_the_blanks_between_them() {
+        let table = [
+            (" { \"a b\" : [ 1 , 2.50 ] }\r\n", r#"{"a b":[1,2.50]}"#),
+            ("123456789012345678901234567890", "123456789012345678901234567890"),
+            (r#" " \" \\" "#, r#"" \" \\""#),
+            (r#"[ "\\" , " " ]"#, r#"["\\"," "]"#),
+            ("\t1e400", ""),
+        ];
+        for (text, kept) in table {
+            let parsed = Json::parse(text);
+            assert_eq!(parsed.as_ref().map(Json::text).unwrap_or_default(), kept, "{text}");
         }
     }
 
