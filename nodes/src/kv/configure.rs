@@ -50,7 +50,7 @@ impl Driver {
             }
         };
         match self.write_own(KvCommand::Configure(step)).await {
-            Ok(KvReply::Configured(Configured::Applied | Configured::SameAgain)) => true,
+            Ok(KvReply::Configured { outcome: Configured::Applied | Configured::SameAgain, .. }) => true,
             Ok(reply) => {
                 tracing::debug!(me = %self.me, ?reply, "a configuration was not applied");
                 false

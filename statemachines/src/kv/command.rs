@@ -191,7 +191,12 @@ pub enum KvReply {
     /// The session did not let the operation through.
     Session(Refusal),
     /// The answer to [`KvCommand::Configure`].
-    Configured(Configured),
+    Configured {
+        /// What became of it.
+        outcome: Configured,
+        /// The shards that are on their way now, be it here or to another group.
+        in_transfer: BTreeSet<ShardId>,
+    },
     /// The answer to a step of a shard's move.
     Step(Step),
 }

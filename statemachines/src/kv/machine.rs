@@ -45,7 +45,10 @@ impl StateMachine for KvMachine {
         match command {
             KvCommand::Op { shard, session, op } => state.operate(shard, session, op),
             KvCommand::OpenSession { shard, client } => state.open_session(shard, &client),
-            KvCommand::Configure(config) => KvReply::Configured(state.configure(config)),
+            KvCommand::Configure(config) => {
+                let outcome = state.configure(config);
+                KvReply::Configured { outcome, in_transfer: state.in_transfer().collect() }
+            }
             KvCommand::StageChunk { shard, number, chunk } => KvReply::Step(state.stage_chunk(shard, number, chunk)),
             KvCommand::StageDelta { shard, number, delta } => KvReply::Step(state.stage_delta(shard, number, delta)),
             KvCommand::Install { shard, number, delta } => KvReply::Step(state.install(shard, number, delta)),

@@ -96,10 +96,15 @@ impl State {
     /// Whether the next configuration may follow. A shard that is kept for nobody, an acknowledgement not yet delivered
     /// and remains not yet freed do not hold it back.
     pub(super) fn is_settled(&self) -> bool {
-        self.holdings.values().all(|holding| match holding {
-            Holding::Serving(_) => true,
-            Holding::Lost(lost) => !lost.is_in_transfer(),
-            Holding::Pulling(_) => false,
+        self.in_transfer().next().is_none()
+    }
+
+    /// The shards on their way, here or to another group.
+    pub(super) fn in_transfer(&self) -> impl Iterator<Item = ShardId> {
+        self.holdings.iter().filter_map(|(shard, holding)| match holding {
+            Holding::Serving(_) => None,
+            Holding::Lost(lost) => lost.is_in_transfer().then_some(*shard),
+            Holding::Pulling(_) => Some(*shard),
         })
     }
 

@@ -39,7 +39,7 @@ impl Bench {
 
     pub(super) fn configure(&mut self, config: Configure) -> Configured {
         match self.apply(KvCommand::Configure(config)) {
-            KvReply::Configured(configured) => configured,
+            KvReply::Configured { outcome, .. } => outcome,
             other => panic!("{other:?} to a configuration"),
         }
     }

@@ -1,5 +1,7 @@
 //! Configurations and ownership, one claim at a time.
 
+use std::collections::BTreeSet;
+
 use quorate::machine::StateMachine;
 use quorate::sessions::{DEFAULT_TTL, Refusal};
 use quorate::types::ClientId;
@@ -42,6 +44,26 @@ fn configurations_are_taken_in_order_each_once() {
     assert_eq!(group.configure(config(6, 5, &[])), Configured::Gap { current: ConfigNumber(4) });
     assert_eq!(group.configure(config(5, 4, &[])), Configured::Migrating);
     assert_eq!(group.state(0), Some(ShardState::Outgoing));
+}
+
+#[test]
+fn an_answer_to_a_configuration_names_the_shards_on_their_way() {
+    let mut group = Bench::with("g1", &[0, 1, 2]);
+    let second = config(2, 1, &[2, 3, 4]).to(0, "g2").from(3, "g2", None);
+    let in_transfer = BTreeSet::from([0, 3].map(ShardId));
+    for outcome in [Configured::Applied, Configured::SameAgain] {
+        let reply = group.apply(KvCommand::Configure(second.clone()));
+        assert_eq!(reply, KvReply::Configured { outcome, in_transfer: in_transfer.clone() });
+    }
+    let early = group.apply(KvCommand::Configure(config(3, 2, &[2])));
+    assert_eq!(early, KvReply::Configured { outcome: Configured::Migrating, in_transfer });
+}
+
+#[test]
+fn who_repeats_a_configuration_need_not_know_what_it_follows() {
+    let mut group = Bench::with("g1", &[0, 1]);
+    assert_eq!(group.configure(config(4, 1, &[1])), Configured::Applied);
+    assert_eq!(group.configure(config(4, 3, &[1])), Configured::SameAgain);
 }
 
 #[test]
