@@ -46,7 +46,7 @@ impl Default for DriverOptions {
             bytes_per_second_max: None,
             freeze_bytes: 16 * 1024,
             freeze_deltas_max: 32,
-            sweep_keys: 4096,
+            sweep_keys: 1024,
             call_timeout: Duration::from_millis(1000),
             look: Duration::from_millis(100),
         }
@@ -238,7 +238,8 @@ impl Driver {
         let command = KvCommand::Sweep { shard: sweep.shard, max_keys: self.options.sweep_keys };
         while self.leads() {
             match self.write_own(command.clone()).await {
-                Ok(KvReply::Step(Step::Swept { left })) if left > 0 => {}
+                // Between two entries clients get their turn.
+                Ok(KvReply::Step(Step::Swept { left })) if left > 0 => self.env.sleep(LOOK_MIN).await,
                 Ok(_) => return,
                 Err(_) => self.env.sleep(RETRY).await,
             }
