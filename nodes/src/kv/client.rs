@@ -293,7 +293,7 @@ impl KvClient {
             match group.write(&command, way.patience(), way.attempt).await {
                 Ok(written) => match written.reply {
                     KvReply::Done { outcome, .. } => return Ok(outcome),
-                    KvReply::SessionOpened => self.opened.opened(&stamp.client, shard),
+                    KvReply::SessionOpened { .. } => self.opened.opened(&stamp.client, shard),
                     KvReply::NotServed(why) => way.not_served(&config, shard, why).await,
                     KvReply::Session(Refusal::Reused) => return Err(way.fail(KvError::SeqReused)),
                     KvReply::Session(Refusal::BelowWindow) => return Err(KvError::SessionWindow),
