@@ -297,6 +297,8 @@ impl Replica {
         if let Err(error) = self.raft.shutdown().await {
             tracing::error!(group = %self.group, %error, "a replica's task had failed before it was shut down");
         }
+        // Whoever calls from now on is to find that it has stopped.
+        let _ = self.leadership().wait_for(|now| now.stopped.is_some()).await;
     }
 
     fn fatal(&self, fatal: &RaftFatal<TypeConfig>) -> Fatal {
