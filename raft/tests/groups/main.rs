@@ -4,6 +4,8 @@
 //! A randomised claim prints its seed; the same seed is tried again by
 //! `QUORATE_SEED=<seed> cargo test -p quorate --test groups -- <name>`.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 mod bounded;
