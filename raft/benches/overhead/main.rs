@@ -4,7 +4,8 @@
 //! and network that it runs on, as its own benchmark has it. Both kinds take turns, each time on a new group, so that
 //! what else the machine does falls on both. Times are this machine's; the ratios are the result.
 //!
-//! Sections: `writes`, `start`, `reads`; name some after `--` to run only those.
+//! Sections: `writes`, `start`, `reads`; name some after `--` to run only those. `profile` is for a profiler: nothing but
+//! the library's writes.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -35,10 +36,14 @@ fn main() {
         Effort { round: Duration::from_millis(50), rounds: 1, starts: 2 }
     };
     let named: Vec<String> = arguments.into_iter().filter(|argument| !argument.starts_with('-')).collect();
+    let all = named.is_empty();
     let wanted = move |section: &str| named.is_empty() || named.iter().any(|name| name == section);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     println!("{} workers, {} rounds of {:?}", runtime.metrics().num_workers(), effort.rounds, effort.round);
     let sections = async move {
+        if !all && wanted("profile") {
+            return profile().await;
+        }
         if wanted("writes") {
             writes(&effort).await;
         }
@@ -69,6 +74,12 @@ async fn writes(effort: &Effort) {
         let ratios = format!("{:.2}, {:.2}", ours.per_second / bare.per_second, ours.cpu_us / bare.cpu_us);
         line("quorate", clients, ours, &ratios);
     }
+}
+
+async fn profile() {
+    let group = ours::Group::start().await;
+    line("quorate", 1024, measure::during(Duration::from_secs(8), 1024, group.writer()).await, "");
+    group.stop().await;
 }
 
 fn line(what: &str, clients: usize, rate: Rate, note: &str) {

@@ -385,8 +385,9 @@ fn changed(
             _ => Rejected::Invalid(error.to_string()),
         }
         .into())),
+        // Another change came between the two steps of this one: to be carried out on what that one leaves.
         Err(RaftError::APIError(ClientWriteError::PreconditionFailed(error))) => {
-            Ok(Err(Rejected::Invalid(error.to_string()).into()))
+            Ok(Err(Rejected::LeaderNotReady(error.to_string()).into()))
         }
     }
 }
