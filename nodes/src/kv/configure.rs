@@ -13,6 +13,8 @@ impl Driver {
     /// Proposes configuration after configuration, until dropped.
     pub(super) async fn follow_configs(&self, configs: &dyn Reach<ConfigLog>) {
         let mut known: Option<Index> = None;
+        // The one that tells of news first; while there is none each in its turn, since that one may be cut off.
+        let mut replica = 1;
         loop {
             let seen = self.own.applied();
             let settled = match self.work().await {
@@ -23,8 +25,10 @@ impl Driver {
                 // The moves under way must end first.
                 None => self.news(seen).await,
                 Some(number) => {
-                    if !self.configure_next(configs, number).await {
-                        known = configs.changed(known, self.options.look).await;
+                    if !self.configure_next(configs, number, replica).await {
+                        let now = configs.changed(known, self.options.look).await;
+                        replica = if now > known { 1 } else { replica + 1 };
+                        known = now;
                     }
                 }
             }
@@ -32,12 +36,12 @@ impl Driver {
     }
 
     /// Proposes the configuration after `number`, if there is one; says whether it did.
-    async fn configure_next(&self, configs: &dyn Reach<ConfigLog>, number: ConfigNumber) -> bool {
+    async fn configure_next(&self, configs: &dyn Reach<ConfigLog>, number: ConfigNumber, replica: usize) -> bool {
         // A configuration never changes, so any replica's answer is good; one that lags only answers later.
-        let Some(next) = self.ask(configs, configlog::Query::After(number)).await else { return false };
+        let Some(next) = self.ask(configs, configlog::Query::After(number), replica).await else { return false };
         let previous = match number {
             ConfigNumber(0) => Arc::new(Config::none()),
-            number => match self.ask(configs, configlog::Query::At(number)).await {
+            number => match self.ask(configs, configlog::Query::At(number), replica).await {
                 Some(previous) => previous,
                 None => return false,
             },
@@ -62,7 +66,12 @@ impl Driver {
         }
     }
 
-    async fn ask(&self, configs: &dyn Reach<ConfigLog>, query: configlog::Query) -> Option<Arc<Config>> {
-        configs.read(Consistency::Local, &query, self.options.call_timeout, 1).await.ok()?.answer
+    async fn ask(
+        &self,
+        configs: &dyn Reach<ConfigLog>,
+        query: configlog::Query,
+        replica: usize,
+    ) -> Option<Arc<Config>> {
+        configs.read(Consistency::Local, &query, self.options.call_timeout, replica).await.ok()?.answer
     }
 }
