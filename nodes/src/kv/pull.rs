@@ -56,7 +56,7 @@ impl Driver {
             after: pull.after.clone(),
             max_bytes: self.options.chunk_bytes,
         };
-        let Some(Pulled::Chunk(chunk)) = self.ask_source(pull, &source, &query, 1).await else { return Progress::Wait };
+        let Some(Pulled::Chunk(chunk)) = self.ask_replicas(pull, &source, &query).await else { return Progress::Wait };
         let bytes = chunk.size() as u64;
         let command = KvCommand::StageChunk { shard: pull.shard, number: pull.number, chunk };
         let progress = self.step(command).await;
@@ -66,7 +66,8 @@ impl Driver {
 
     async fn pull_delta(&self, pull: &PullWork, source: Arc<dyn Reach<KvMachine>>, deltas: u32) -> Progress {
         let Some(from) = pull.reached else { return Progress::Wait };
-        let Some(delta) = self.ask_delta(pull, &source, from, 1).await else { return Progress::Wait };
+        let query = self.delta_query(pull, from);
+        let Some(Pulled::Delta(delta)) = self.ask_replicas(pull, &source, &query).await else { return Progress::Wait };
         if delta.is_last() {
             return self.install(pull, Some(delta)).await;
         }
@@ -84,36 +85,33 @@ impl Driver {
             return Progress::Wait;
         }
         // The leader has applied the freeze that it answered for.
-        match self.ask_delta(pull, &source, to, 0).await {
-            Some(delta) if delta.is_last() => self.install(pull, Some(delta)).await,
+        match self.ask_source(pull, &source, &self.delta_query(pull, to), 0).await {
+            Some(Pulled::Delta(delta)) if delta.is_last() => self.install(pull, Some(delta)).await,
             // More than one piece is left: it is staged piece by piece.
+            Some(Pulled::Delta(delta)) => {
+                self.step(KvCommand::StageDelta { shard: pull.shard, number: pull.number, delta }).await
+            }
             _ => Progress::On,
         }
     }
 
-    async fn ask_delta(
+    fn delta_query(&self, pull: &PullWork, from: Reached) -> KvQuery {
+        let max_bytes = self.options.chunk_bytes;
+        KvQuery::PullDelta { shard: pull.shard, pull: self.puller(pull), from, max_bytes }
+    }
+
+    /// Asks a follower, to spare the leader; the leader if that brings nothing, since the follower may be cut off from
+    /// it for as long as it likes.
+    async fn ask_replicas(
         &self,
         pull: &PullWork,
         source: &Arc<dyn Reach<KvMachine>>,
-        from: Reached,
-        replica: usize,
-    ) -> Option<Delta> {
-        let query = KvQuery::PullDelta {
-            shard: pull.shard,
-            pull: self.puller(pull),
-            from,
-            max_bytes: self.options.chunk_bytes,
-        };
-        match self.ask_source(pull, source, &query, replica).await {
-            Some(Pulled::Delta(delta)) => Some(delta),
-            // A replica that lags: the leader does not.
-            Some(Pulled::Behind | Pulled::NotYet) if replica > 0 => {
-                match self.ask_source(pull, source, &query, 0).await {
-                    Some(Pulled::Delta(delta)) => Some(delta),
-                    _ => None,
-                }
-            }
-            _ => None,
+        query: &KvQuery,
+    ) -> Option<Pulled> {
+        match self.ask_source(pull, source, query, 1).await {
+            Some(Pulled::Chunk(chunk)) => Some(Pulled::Chunk(chunk)),
+            Some(Pulled::Delta(delta)) if delta.to.index > delta.from.index => Some(Pulled::Delta(delta)),
+            _ => self.ask_source(pull, source, query, 0).await,
         }
     }
 

@@ -2,6 +2,7 @@
 //! and may hold it up, lose it, or stop somebody just before or just after it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use quorate_nodes::kv::{Directory, Driver, DriverOptions, KvClient, Reach};
 use quorate_statemachines::configlog::{Command, Config, ConfigLog};
 use quorate_statemachines::kv::{KvAnswer, KvCommand, KvMachine, KvQuery, KvReply, Pulled};
 use quorate_statemachines::{ConfigNumber, Gid, ShardId};
+use tokio::sync::watch;
 
 use super::cluster::{change, latest};
 use super::{Client, SHARDS, Seed, Setup, eventually, gid, looking};
@@ -61,6 +63,7 @@ pub(crate) struct Passage {
     pub(crate) call: Call,
     pub(crate) when: When,
     pub(crate) caller: Gid,
+    pub(crate) to: Gid,
 }
 
 /// Decides about calls.
@@ -97,7 +100,10 @@ impl Directory for Way {
         let group = self.shared.group(gid)?;
         match &self.caller {
             None => Some(group),
-            Some(caller) => Some(Arc::new(Watched { shared: Arc::clone(&self.shared), caller: caller.clone(), group })),
+            Some(caller) => {
+                let (shared, caller, to) = (Arc::clone(&self.shared), caller.clone(), gid.clone());
+                Some(Arc::new(Watched { shared, caller, to, group }))
+            }
         }
     }
 }
@@ -105,6 +111,7 @@ impl Directory for Way {
 struct Watched {
     shared: Arc<Shared>,
     caller: Gid,
+    to: Gid,
     group: Arc<EmbeddedGroup<KvMachine>>,
 }
 
@@ -112,7 +119,7 @@ impl Watched {
     /// Says whether the call goes on.
     async fn passes(&self, call: Option<Call>, when: When) -> bool {
         let Some(call) = call else { return true };
-        let passage = Passage { call, when, caller: self.caller.clone() };
+        let passage = Passage { call, when, caller: self.caller.clone(), to: self.to.clone() };
         match self.shared.judge(passage).await {
             Fate::Pass => true,
             Fate::Lose => false,
@@ -287,4 +294,21 @@ impl Stage {
         futures::future::join_all(groups.values().map(|group| group.shutdown())).await;
         self.controller.shutdown().await;
     }
+}
+
+/// Lets so many calls for a piece through, and holds up the next until the gate is opened.
+pub(crate) fn gate(stage: &Stage, pieces: usize) -> watch::Sender<bool> {
+    let (gate, opened) = watch::channel(false);
+    let count = Arc::new(AtomicUsize::new(0));
+    stage.watch(move |passage| {
+        let (mut opened, count) = (opened.clone(), Arc::clone(&count));
+        async move {
+            let is_piece = matches!((passage.call, passage.when), (Call::Chunk, When::Before));
+            if is_piece && count.fetch_add(1, Ordering::Relaxed) >= pieces {
+                let _ = opened.wait_for(|opened| *opened).await;
+            }
+            Fate::Pass
+        }
+    });
+    gate
 }
