@@ -7,9 +7,8 @@ use quorate_nodes::kv::DriverOptions;
 use quorate_statemachines::configlog::Command;
 use quorate_statemachines::kv::ShardState;
 use quorate_statemachines::{ConfigNumber, Gid, ShardId};
-use tokio::sync::watch;
 
-use crate::common::stage::{Call, Fate, Stage, When};
+use crate::common::stage::{Call, Fate, Stage, When, gate};
 use crate::common::{Expected, PATIENCE, Setup, eventually, gid, key, status, text, work};
 
 fn setup(groups: usize) -> Setup {
@@ -49,23 +48,6 @@ async fn pulled(stage: &Stage, gid: &Gid, keys: u64) {
         status.shards.get(&ShardId(0)).is_some_and(|shard| shard.state == ShardState::Pulling && shard.keys >= keys)
     })
     .await;
-}
-
-/// Lets so many calls for a piece through, and holds up the next until the gate is opened.
-fn gate(stage: &Stage, pieces: usize) -> watch::Sender<bool> {
-    let (gate, opened) = watch::channel(false);
-    let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    stage.watch(move |passage| {
-        let (mut opened, count) = (opened.clone(), Arc::clone(&count));
-        async move {
-            let is_piece = matches!((passage.call, passage.when), (Call::Chunk, When::Before));
-            if is_piece && count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= pieces {
-                let _ = opened.wait_for(|opened| *opened).await;
-            }
-            Fate::Pass
-        }
-    });
-    gate
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -179,6 +161,34 @@ async fn a_source_that_is_never_told_asks_and_deletes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_destination_that_never_hears_the_confirmation_goes_on_and_repeats_it() {
     unconfirmed(When::After).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_never_answers_keeps_no_other_source_from_being_told() {
+    let stage = Stage::start(setup(3)).await;
+    let [silent, destination, other] = [gid(0), gid(1), gid(2)];
+    bring_to(&stage, &silent, &[gid(0), gid(1), gid(2)]).await;
+    let to_silent = silent.clone();
+    stage.watch(move |passage| {
+        let fate = if passage.call == Call::Delete && passage.to == to_silent { Fate::Lose } else { Fate::Pass };
+        std::future::ready(fate)
+    });
+    // The same shard comes to the destination from both, one after the other.
+    for to in [&destination, &other, &destination] {
+        let number = stage.move_shard(0, to).await;
+        let group = stage.group(to);
+        eventually("the shard has come", || async {
+            work(&group).await.is_some_and(|work| work.number >= number && work.settled)
+        })
+        .await;
+    }
+    let group = stage.group(&destination);
+    eventually("only the silent source is still to be told", || async {
+        work(&group).await.is_some_and(|work| work.acks.iter().all(|ack| ack.source == silent))
+    })
+    .await;
+    assert!(!work(&group).await.expect("it has a leader").acks.is_empty());
+    stage.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,7 +16,7 @@ use quorate_statemachines::configlog::ConfigLog;
 use quorate_statemachines::kv::{
     AckWork, HandOffWork, KvAnswer, KvCommand, KvMachine, KvQuery, KvReply, Step, SweepWork, Work,
 };
-use quorate_statemachines::{Gid, ShardId};
+use quorate_statemachines::{ConfigNumber, Gid, ShardId};
 
 use super::reach::{Directory, Reach};
 
@@ -81,7 +81,7 @@ impl std::fmt::Debug for Driver {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Duty {
     Pull(ShardId),
-    Acknowledge(ShardId),
+    Acknowledge(ShardId, ConfigNumber),
     HandOff(ShardId),
     Sweep(ShardId),
 }
@@ -165,7 +165,10 @@ impl Driver {
         }
         for ack in work.acks {
             let driver = self.clone();
-            self.begin(Duty::Acknowledge(ack.shard), Box::pin(async move { driver.acknowledge(ack).await }));
+            self.begin(
+                Duty::Acknowledge(ack.shard, ack.lost_at),
+                Box::pin(async move { driver.acknowledge(ack).await }),
+            );
         }
         for hand_off in work.hand_offs.into_iter().filter(|hand_off| hand_off.frozen_at.is_some()) {
             let driver = self.clone();
