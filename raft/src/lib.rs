@@ -5,8 +5,9 @@
 //! - [`Group::write`] has a command committed by a majority and applied once; [`Group::read`] answers as freshly as its
 //!   [`Consistency`] asks, on any replica, and says what the answer proves.
 //!
-//! The ports ([`log`], [`snapshot`], [`transport`], [`mod@env`], [`fs`]) never import each other; the engine joins them
-//! to the consensus core; reads, groups and hosts stand above it. `docs/architecture.md` has the picture.
+//! The ports ([`log`], [`snapshot`], [`transport`], [`mod@env`], [`fs`]) never call each other; the engine joins them to
+//! the consensus core; reads, groups and hosts stand above it. `docs/architecture.md` has the picture, `docs/guarantees.md`
+//! the promises, `docs/state-machine.md` the way to a machine of your own.
 
 mod engine;
 pub mod env;
