@@ -122,3 +122,8 @@ async fn main() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn the_example_runs_to_its_end() -> anyhow::Result<()> {
+    main()
+}

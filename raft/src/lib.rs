@@ -1,9 +1,9 @@
-//! Quorate: write a deterministic state machine, get a linearizable, durable, fault-tolerant service.
+//! Quorate: write a deterministic state machine, get a linearizable, fault-tolerant service.
 //!
 //! - Write a [`StateMachine`]: commands change it, queries look at it.
 //! - Make a [`Host`] for each node, and a [`Group`] of replicas on several hosts.
-//! - [`Group::write`] has a command committed by a majority and applied once; [`Group::read`] answers as freshly as its
-//!   [`Consistency`] asks, on any replica, and says what the answer proves.
+//! - [`Group::write`] has a command committed by a majority and applied, through a session exactly once; [`Group::read`]
+//!   answers as freshly as its [`Consistency`] asks, on any replica, and says what the answer proves.
 //!
 //! The ports ([`log`], [`snapshot`], [`transport`], [`mod@env`], [`fs`]) never call each other; the engine joins them to
 //! the consensus core; reads, groups and hosts stand above it. `docs/architecture.md` has the picture, `docs/guarantees.md`

@@ -1,4 +1,5 @@
-//! The environment's port: clocks, randomness, tasks. Nothing else in the library asks the operating system for these.
+//! The environment's port: clocks, randomness, tasks. Nothing else in the library asks the operating system for these,
+//! but for the engine's runtime, which keeps the same clock for openraft.
 //!
 //! Promises: `now` never goes back and counts the time that the machine was suspended, so that an age computed from it
 //! is never too small; `wall` may jump.
