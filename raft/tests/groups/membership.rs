@@ -43,9 +43,9 @@ async fn a_learner_catches_up_and_has_no_vote(world: World) {
     cluster.group(NodeId(2)).add_learner(NodeId(4), CALL).await.unwrap();
     let (_, list) = cluster.converge().await;
     assert_eq!(list, (0..50).collect::<Vec<_>>());
-    let status = cluster.group(NodeId(4)).status();
-    assert_eq!(status.leadership.role, Role::Learner);
-    assert_eq!(status.leadership.membership.learners, ids([4]));
+    let known = || cluster.group(NodeId(4)).status().leadership;
+    let learns = || known().role == Role::Learner && known().membership.learners == ids([4]);
+    cluster.world.eventually("n4 knows itself to be a learner", learns).await;
     voters_are(&cluster, NodeId(4), ids([1, 2, 3])).await;
     // It answers reads of its own, and hands writes on.
     let read = cluster.read(NodeId(4), Consistency::LinearizableHere, 1, CALL).await.unwrap();
