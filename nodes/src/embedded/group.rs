@@ -5,29 +5,43 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures::future::join_all;
 use quorate::log::MemoryLog;
 use quorate::snapshot::MemorySnapshots;
 use quorate::transport::{Link, LinkFaults};
-use quorate::types::{GroupId, Index, NodeId};
-use quorate::{
-    Consistency, Fatal, Group, GroupSpec, Host, HostConfig, ReadError, ReadReply, Rejected, Role, StateMachine,
-    Unknown, WriteError, WriteOptions, Written,
-};
+use quorate::types::{GroupId, NodeId};
+use quorate::watch;
+use quorate::{Fatal, Group, GroupSpec, Host, HostConfig, Role, StateMachine};
 
 use super::World;
-use crate::kv::Reach;
 
 /// What a replica is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Power {
     /// It runs.
+    #[default]
     Running,
     /// It neither hears nor says anything until it is resumed; its clock goes on.
     Paused,
     /// It crashed; its stores are there.
     Stopped,
+}
+
+/// What a process does, and how often it was stopped: all that its clients can notice of it from outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Life {
+    /// What it is doing now.
+    pub power: Power,
+    /// How many of its lives have ended: who waits on an earlier one learns that it is over.
+    pub ended: u64,
+}
+
+impl Life {
+    pub(crate) fn go_on(&mut self, power: Power) -> bool {
+        let before = std::mem::replace(&mut self.power, power);
+        self.ended += u64::from(power == Power::Stopped && before != Power::Stopped);
+        before != power
+    }
 }
 
 /// What can be done to a replica.
@@ -49,33 +63,47 @@ pub enum ReplicaFault {
     Delay(Duration),
 }
 
+/// How often to look for a leader.
+const LOOK: Duration = Duration::from_millis(2);
+
 /// A group of replicas in this process.
 pub struct EmbeddedGroup<M> {
     id: GroupId,
-    world: World,
+    pub(super) world: World,
     make: Box<dyn Fn() -> M + Send + Sync>,
     replicas: Vec<Replica<M>>,
+    /// Of the group as one: it runs while any replica does, and stops with the last.
+    whole: watch::Sender<Life>,
 }
 
 struct Replica<M> {
     node: NodeId,
     log: MemoryLog,
     snapshots: MemorySnapshots,
-    life: Mutex<Life<M>>,
+    life: watch::Sender<Life>,
+    running: Mutex<Option<(Arc<Host>, Group<M>)>>,
     /// Faults are carried out one at a time.
     fault: tokio::sync::Mutex<()>,
 }
 
-struct Life<M> {
-    power: Power,
-    running: Option<(Arc<Host>, Group<M>)>,
-    /// Bumped at each stop: who waits on an earlier life learns that it ended.
-    lives: u64,
-}
-
 impl<M> Replica<M> {
-    fn life(&self) -> MutexGuard<'_, Life<M>> {
-        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    fn new(node: NodeId) -> Self {
+        Replica {
+            node,
+            log: MemoryLog::new(),
+            snapshots: MemorySnapshots::new(),
+            life: watch::channel(Life { power: Power::Stopped, ended: 0 }).0,
+            running: Mutex::default(),
+            fault: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<(Arc<Host>, Group<M>)>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn power(&self) -> Power {
+        self.life.borrow().power
     }
 }
 
@@ -95,16 +123,14 @@ impl<M: StateMachine> EmbeddedGroup<M> {
         replicas: usize,
         make: impl Fn() -> M + Send + Sync + 'static,
     ) -> Result<Arc<Self>, Fatal> {
-        let replicas: Vec<_> = (0..replicas.max(1))
-            .map(|_| Replica {
-                node: world.allocate_node(),
-                log: MemoryLog::new(),
-                snapshots: MemorySnapshots::new(),
-                life: Mutex::new(Life { power: Power::Stopped, running: None, lives: 0 }),
-                fault: tokio::sync::Mutex::default(),
-            })
-            .collect();
-        let group = EmbeddedGroup { id: world.allocate_group(), world: world.clone(), make: Box::new(make), replicas };
+        let replicas = (0..replicas.max(1)).map(|_| Replica::new(world.allocate_node())).collect();
+        let group = EmbeddedGroup {
+            id: world.allocate_group(),
+            world: world.clone(),
+            make: Box::new(make),
+            replicas,
+            whole: watch::channel(Life { power: Power::Stopped, ended: 0 }).0,
+        };
         for replica in &group.replicas {
             group.start_replica(replica).await?;
         }
@@ -116,7 +142,7 @@ impl<M: StateMachine> EmbeddedGroup<M> {
     }
 
     async fn start_replica(&self, replica: &Replica<M>) -> Result<(), Fatal> {
-        if replica.life().running.is_some() {
+        if replica.running().is_some() {
             return Ok(());
         }
         let config = HostConfig { node: replica.node, cluster: self.world.cluster };
@@ -132,10 +158,17 @@ impl<M: StateMachine> EmbeddedGroup<M> {
         // A leader elected before it can hear would only be deposed again.
         self.world.network.register(replica.node, &host);
         let group = host.create_group(spec).await?;
-        let mut life = replica.life();
-        life.running = Some((host, group));
-        life.power = Power::Running;
+        *replica.running() = Some((host, group));
+        self.show(replica, Power::Running);
         Ok(())
+    }
+
+    /// Lets those who watch know what a replica does now.
+    fn show(&self, replica: &Replica<M>, power: Power) {
+        replica.life.modify(|life| life.go_on(power));
+        let powers: Vec<Power> = self.replicas.iter().map(Replica::power).collect();
+        let of_all = [Power::Running, Power::Paused].into_iter().find(|power| powers.contains(power));
+        self.whole.modify(|life| life.go_on(of_all.unwrap_or(Power::Stopped)));
     }
 
     /// How many replicas there are, running or not.
@@ -155,18 +188,27 @@ impl<M: StateMachine> EmbeddedGroup<M> {
 
     /// What a replica is doing.
     pub fn power(&self, replica: usize) -> Option<Power> {
-        self.replicas.get(replica).map(|replica| replica.life().power)
+        self.replicas.get(replica).map(Replica::power)
+    }
+
+    /// What a replica is doing, as it changes.
+    pub fn watch(&self, replica: usize) -> Option<watch::Receiver<Life>> {
+        self.replicas.get(replica).map(|replica| replica.life.subscribe())
+    }
+
+    /// What the group as one is doing, as it changes: it runs while any replica does, and stops with the last.
+    pub fn watch_whole(&self) -> watch::Receiver<Life> {
+        self.whole.subscribe()
     }
 
     /// The handle of a replica, unless it is stopped.
     pub fn running(&self, replica: usize) -> Option<Group<M>> {
-        let life = self.replicas.get(replica)?.life();
-        life.running.as_ref().map(|(_, group)| group.clone())
+        self.replicas.get(replica)?.running().as_ref().map(|(_, group)| group.clone())
     }
 
     /// How many lives of a replica have ended.
     pub fn lives(&self, replica: usize) -> u64 {
-        self.replicas.get(replica).map_or(0, |replica| replica.life().lives)
+        self.replicas.get(replica).map_or(0, |replica| replica.life.borrow().ended)
     }
 
     /// The replica that leads: of those that think so, the one of the highest term.
@@ -180,6 +222,21 @@ impl<M: StateMachine> EmbeddedGroup<M> {
         (0..self.replicas.len()).filter_map(leads).max().map(|(_, replica)| replica)
     }
 
+    /// Waits until a replica leads; `None` when none does by the deadline.
+    pub async fn led(&self, timeout: Duration) -> Option<usize> {
+        let env = &self.world.env;
+        let deadline = env.now() + timeout;
+        loop {
+            if let Some(leader) = self.leader() {
+                return Some(leader);
+            }
+            if env.now() >= deadline {
+                return None;
+            }
+            env.sleep(LOOK).await;
+        }
+    }
+
     /// Does something to a replica, and returns when it is done.
     ///
     /// # Errors
@@ -191,20 +248,15 @@ impl<M: StateMachine> EmbeddedGroup<M> {
         match fault {
             ReplicaFault::Stop => self.stop_replica(replica).await,
             ReplicaFault::Start => return self.start_replica(replica).await,
-            ReplicaFault::Pause => {
-                let mut life = replica.life();
-                if life.power == Power::Running {
-                    network.pause(node);
-                    life.power = Power::Paused;
-                }
+            ReplicaFault::Pause if replica.power() == Power::Running => {
+                self.show(replica, Power::Paused);
+                network.pause(node);
             }
-            ReplicaFault::Resume => {
-                let mut life = replica.life();
-                if life.power == Power::Paused {
-                    network.resume(node);
-                    life.power = Power::Running;
-                }
+            ReplicaFault::Resume if replica.power() == Power::Paused => {
+                network.resume(node);
+                self.show(replica, Power::Running);
             }
+            ReplicaFault::Pause | ReplicaFault::Resume => {}
             ReplicaFault::Isolate => network.isolate(node),
             ReplicaFault::Heal => {
                 network.rejoin(node);
@@ -216,12 +268,8 @@ impl<M: StateMachine> EmbeddedGroup<M> {
     }
 
     async fn stop_replica(&self, replica: &Replica<M>) {
-        let running = {
-            let mut life = replica.life();
-            life.power = Power::Stopped;
-            life.lives += 1;
-            life.running.take()
-        };
+        self.show(replica, Power::Stopped);
+        let running = replica.running().take();
         // First the network: a crash lets nothing out any more.
         self.world.network.unregister(replica.node);
         if let Some((host, _)) = running {
@@ -235,62 +283,4 @@ impl<M: StateMachine> EmbeddedGroup<M> {
     pub async fn shutdown(&self) {
         join_all(self.replicas.iter().map(|replica| self.stop_replica(replica))).await;
     }
-
-    /// The replicas that a client would ask, the likeliest first: the leader, then the others that run.
-    fn candidates(&self) -> Vec<(usize, Group<M>)> {
-        let leader = self.leader();
-        let mut replicas: Vec<_> = (0..self.replicas.len()).collect();
-        replicas.sort_by_key(|replica| Some(*replica) != leader);
-        let usable = |replica: &usize| self.power(*replica) == Some(Power::Running);
-        replicas.into_iter().filter(usable).filter_map(|replica| Some((replica, self.running(replica)?))).collect()
-    }
-}
-
-#[async_trait]
-impl<M: StateMachine> Reach<M> for EmbeddedGroup<M> {
-    async fn write(
-        &self,
-        command: &M::Command,
-        timeout: Duration,
-        attempt: usize,
-    ) -> Result<Written<M::Reply>, WriteError> {
-        let candidates = self.candidates();
-        let Some((replica, group)) = pick(&candidates, attempt) else { return Err(Rejected::NoLeader.into()) };
-        let lives = self.lives(*replica);
-        let result = group.write(command, WriteOptions { session: None, timeout }).await;
-        match result {
-            // The replica was stopped under the call: only before it was proposed is "stopped" a refusal.
-            Err(WriteError::Fatal(_)) if self.lives(*replica) != lives => {
-                Err(Unknown::AnswerLost("the replica was stopped".into()).into())
-            }
-            result => result,
-        }
-    }
-
-    async fn read(
-        &self,
-        consistency: Consistency,
-        query: &M::Query,
-        timeout: Duration,
-        attempt: usize,
-    ) -> Result<ReadReply<M::Answer>, ReadError> {
-        let candidates = self.candidates();
-        let Some((_, group)) = pick(&candidates, attempt) else { return Err(Rejected::NoLeader.into()) };
-        group.read(consistency, query, timeout).await
-    }
-
-    async fn changed(&self, past: Option<Index>, timeout: Duration) -> Option<Index> {
-        let candidates = self.candidates();
-        let Some((_, group)) = pick(&candidates, 1) else {
-            self.world.env.sleep(timeout).await;
-            return None;
-        };
-        let next = past.map_or(Index(0), Index::next);
-        group.wait_applied(next, timeout).await;
-        group.applied()
-    }
-}
-
-fn pick<T>(candidates: &[T], attempt: usize) -> Option<&T> {
-    candidates.get(attempt.checked_rem(candidates.len())?)
 }

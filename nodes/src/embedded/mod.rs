@@ -5,7 +5,8 @@
 //! Leaves out: durability beyond the process.
 
 mod group;
+mod reach;
 mod world;
 
-pub use group::{EmbeddedGroup, Power, ReplicaFault};
+pub use group::{EmbeddedGroup, Life, Power, ReplicaFault};
 pub use world::World;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use quorate::GroupOptions;
-use quorate::env::{Env, RealEnv};
+use quorate::env::{Env, RealEnv, SeededEnv};
 use quorate::transport::MemoryNetwork;
 use quorate::types::{ClusterId, GroupId, NodeId};
 
@@ -29,6 +29,14 @@ impl World {
     /// A world of its own, with real clocks. The network's faults are drawn from `seed`.
     pub fn new(options: GroupOptions, seed: u64) -> Self {
         Self::with_env(Arc::new(RealEnv), options, seed)
+    }
+
+    /// A world of its own, with real clocks; its random choices follow from `seed`, if there is one.
+    pub fn seeded(options: GroupOptions, seed: Option<u64>) -> Self {
+        match seed {
+            Some(seed) => Self::with_env(Arc::new(SeededEnv::new(seed)), options, seed),
+            None => Self::new(options, RealEnv.random()),
+        }
     }
 
     /// A world on the given environment.

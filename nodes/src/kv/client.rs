@@ -8,61 +8,16 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use quorate::env::{Env, Moment};
-use quorate::sessions::{Refusal, Stamp};
-use quorate::{Consistency, Proof, ReadError, ReadReply, WriteError};
+use quorate::sessions::Stamp;
+use quorate::{Consistency, Proof, ReadError, ReadReply, Rejected, WriteError};
 use quorate_statemachines::configlog::{self, Config, ConfigLog};
-use quorate_statemachines::kv::{
-    Json, KvAnswer, KvCommand, KvMachine, KvOp, KvQuery, KvReply, NotServed, Outcome, Scan,
-};
+use quorate_statemachines::kv::{Json, KvAnswer, KvMachine, KvOp, KvQuery, NotServed, Outcome, Scan};
 use quorate_statemachines::{ConfigNumber, Gid, ShardId};
 
+use super::attempts::Attempts;
+use super::error::KvError;
+use super::operate::{Attempt, Sessions};
 use super::reach::{Directory, Reach};
-use super::sessions::{Opened, OpenedSessions, OwnSessions};
-
-/// One attempt waits at most so long for one replica, so that a silent one does not cost the whole deadline.
-const ATTEMPT: Duration = Duration::from_millis(700);
-
-/// The pause between attempts grows from the first to the second.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(32));
-
-/// Why an operation on the store failed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KvError {
-    /// There is no configuration yet. Definite.
-    #[error("there is no configuration yet")]
-    NoConfig,
-    /// Nobody serves the shard; its data is kept by its last holder. Definite.
-    #[error("{0} is assigned to no group")]
-    Unassigned(ShardId),
-    /// The groups asked do not serve the shard. Definite.
-    #[error("{0}")]
-    NotServed(NotServed),
-    /// No attempt was accepted by the deadline: no leader, a stopped group, too much load. Definite.
-    #[error("not accepted: {0}")]
-    Unavailable(String),
-    /// The session number was used for another operation. Definite.
-    #[error("the session's number was used for another operation")]
-    SeqReused,
-    /// The request itself is wrong. Definite.
-    #[error("{0}")]
-    Invalid(String),
-    /// The session no longer knows whether the operation was carried out.
-    #[error("the session's number is below its window: it may have been carried out")]
-    SessionWindow,
-    /// The session expired; the operation may have been carried out before.
-    #[error("the session has expired: it may have been carried out")]
-    SessionExpired,
-    /// The outcome is unknown.
-    #[error("outcome unknown: {0}")]
-    Unknown(String),
-}
-
-impl KvError {
-    /// Whether the operation is known not to have taken effect.
-    pub fn is_definite(&self) -> bool {
-        !matches!(self, KvError::SessionWindow | KvError::SessionExpired | KvError::Unknown(_))
-    }
-}
 
 /// Which keys of the whole store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,8 +47,7 @@ pub struct KvClient {
     configs: Arc<dyn Reach<ConfigLog>>,
     groups: Arc<dyn Directory>,
     cached: RwLock<Option<Arc<Config>>>,
-    own: OwnSessions,
-    opened: OpenedSessions,
+    sessions: Sessions<ShardId>,
 }
 
 impl std::fmt::Debug for KvClient {
@@ -105,66 +59,16 @@ impl std::fmt::Debug for KvClient {
 /// One operation's way through the store: what it was told so far.
 struct Way<'a> {
     client: &'a KvClient,
-    deadline: Moment,
-    attempt: usize,
-    pause: Duration,
+    attempts: Attempts,
     /// The group to ask next in place of the configuration's.
     detour: Option<Gid>,
     /// Whether the cached configuration is known to be old.
     stale: bool,
-    refusal: Option<KvError>,
-    unknown: Option<String>,
 }
 
 impl<'a> Way<'a> {
     fn new(client: &'a KvClient, timeout: Duration) -> Self {
-        Way {
-            client,
-            deadline: client.env.now() + timeout,
-            attempt: 0,
-            pause: PAUSE.0,
-            detour: None,
-            stale: false,
-            refusal: None,
-            unknown: None,
-        }
-    }
-
-    fn left(&self) -> Duration {
-        self.deadline.since(self.client.env.now())
-    }
-
-    fn patience(&self) -> Duration {
-        self.left().min(ATTEMPT)
-    }
-
-    /// What to answer when the time is up.
-    fn over(&mut self) -> KvError {
-        match self.unknown.take() {
-            Some(text) => KvError::Unknown(text),
-            None => self.refusal.take().unwrap_or_else(|| KvError::Unavailable("no group answered in time".into())),
-        }
-    }
-
-    /// A definite error of this attempt is one of the operation only if no other attempt's outcome is open.
-    fn fail(&mut self, error: KvError) -> KvError {
-        match self.unknown.take() {
-            Some(text) if error.is_definite() => KvError::Unknown(text),
-            _ => error,
-        }
-    }
-
-    async fn pause(&mut self) {
-        let pause = self.pause.min(self.left());
-        self.pause = (self.pause * 2).min(PAUSE.1);
-        self.client.env.sleep(pause).await;
-    }
-
-    /// The replica asked did not accept, or did not answer: the next attempt goes to another one.
-    async fn another_replica(&mut self, text: String) {
-        self.refusal = Some(KvError::Unavailable(text));
-        self.attempt += 1;
-        self.pause().await;
+        Way { client, attempts: Attempts::new(&client.env, timeout), detour: None, stale: false }
     }
 
     /// Follows what a group says that does not serve the shard.
@@ -173,7 +77,7 @@ impl<'a> Way<'a> {
             NotServed::Migrating { to: Some(gid), .. } | NotServed::Migrating { from: Some(gid), .. } => {
                 self.detour = Some(gid.clone());
                 // Between freeze and install both say this; the gap is short, so ask again soon.
-                self.pause = PAUSE.0;
+                self.attempts.hurry();
             }
             NotServed::WrongGroup { number, group } if *number >= config.number => {
                 self.stale = true;
@@ -186,15 +90,15 @@ impl<'a> Way<'a> {
             NotServed::NoConfig => self.detour_to_owner_at(config.previous, shard).await,
             NotServed::Migrating { .. } => self.stale = true,
         }
-        self.refusal = Some(KvError::NotServed(why));
-        self.pause().await;
+        self.attempts.refused(KvError::NotServed(why));
+        self.attempts.pause().await;
     }
 
     async fn detour_to_owner_at(&mut self, number: ConfigNumber, shard: ShardId) {
         self.stale = true;
         let query = configlog::Query::At(number);
         let configs = &self.client.configs;
-        if let Ok(reply) = configs.read(Consistency::Local, &query, self.patience(), self.attempt).await {
+        if let Ok(reply) = configs.read(Consistency::Local, &query, self.attempts.patience(), self.attempts.nth).await {
             self.detour = reply.answer.and_then(|config| config.owner(shard).cloned());
         }
     }
@@ -207,14 +111,14 @@ impl<'a> Way<'a> {
             return Ok(config);
         }
         loop {
-            match self.client.fetch_config(self.patience(), self.attempt).await {
+            match self.client.fetch_config(self.attempts.patience(), self.attempts.nth).await {
                 Ok(config) if config.exists() => {
                     self.stale = false;
                     return Ok(config);
                 }
-                Ok(_) => return Err(self.fail(KvError::NoConfig)),
-                Err(_) if self.left().is_zero() => return Err(self.over()),
-                Err(error) => self.another_replica(format!("controller: {error}")).await,
+                Ok(_) => return Err(self.attempts.fail(KvError::NoConfig)),
+                Err(_) if self.attempts.left().is_zero() => return Err(self.attempts.over()),
+                Err(error) => self.attempts.another_replica(error.into()).await,
             }
         }
     }
@@ -227,12 +131,12 @@ impl<'a> Way<'a> {
     ) -> Result<Option<(Gid, Arc<dyn Reach<KvMachine>>)>, KvError> {
         let gid = match self.detour.take().or_else(|| config.owner(shard).cloned()) {
             Some(gid) => gid,
-            None if self.client.is_newest(config, self.patience(), self.attempt).await => {
-                return Err(self.fail(KvError::Unassigned(shard)));
+            None if self.client.is_newest(config, self.attempts.patience(), self.attempts.nth).await => {
+                return Err(self.attempts.fail(KvError::Unassigned(shard)));
             }
             None => {
                 self.stale = true;
-                self.pause().await;
+                self.attempts.pause().await;
                 return Ok(None);
             }
         };
@@ -240,7 +144,8 @@ impl<'a> Way<'a> {
             Some(group) => Ok(Some((gid, group))),
             None => {
                 self.stale = true;
-                self.another_replica(format!("group {gid} is not known here")).await;
+                // It is being started, or will be.
+                self.attempts.another_replica(Rejected::NoLeader.into()).await;
                 Ok(None)
             }
         }
@@ -250,8 +155,8 @@ impl<'a> Way<'a> {
 impl KvClient {
     /// A client that finds configurations and groups through these.
     pub fn new(env: Arc<dyn Env>, configs: Arc<dyn Reach<ConfigLog>>, groups: Arc<dyn Directory>) -> Self {
-        let own = OwnSessions::new(Arc::clone(&env));
-        KvClient { env, configs, groups, cached: RwLock::default(), own, opened: OpenedSessions::default() }
+        let sessions = Sessions::new(&env);
+        KvClient { env, configs, groups, cached: RwLock::default(), sessions }
     }
 
     /// Carries out one operation, once. With `session`, a repetition by the caller gets the first reply again; without
@@ -260,63 +165,21 @@ impl KvClient {
     /// # Errors
     /// [`KvError`]; definite only if the operation has not taken effect and never will.
     pub async fn execute(&self, op: KvOp, session: Option<Stamp>, timeout: Duration) -> Result<Outcome, KvError> {
-        let named = session.as_ref().map(|stamp| self.opened.note(stamp));
-        match session {
-            Some(stamp) => self.execute_stamped(op, stamp, named == Some(Opened::Seen), timeout).await,
-            None => {
-                let call = self.own.call();
-                self.opened.note(call.stamp());
-                self.execute_stamped(op, call.stamp().clone(), false, timeout).await
-            }
-        }
-    }
-
-    async fn execute_stamped(
-        &self,
-        op: KvOp,
-        stamp: Stamp,
-        may_be_retry: bool,
-        timeout: Duration,
-    ) -> Result<Outcome, KvError> {
         let mut way = Way::new(self, timeout);
         let key = Arc::clone(op.key());
-        while !way.left().is_zero() {
+        let mut numbered = self.sessions.number(op, session);
+        while !way.attempts.left().is_zero() {
             let config = way.config().await?;
-            let Some(shard) = config.shard_of(&key) else { return Err(way.fail(KvError::NoConfig)) };
+            let Some(shard) = config.shard_of(&key) else { return Err(way.attempts.fail(KvError::NoConfig)) };
             let Some((_, group)) = way.group(&config, shard).await? else { continue };
-            let open = self.opened.is_open(&stamp.client, shard);
-            let command = if open {
-                KvCommand::Op { shard, session: Some(stamp.clone()), op: op.clone() }
-            } else {
-                KvCommand::OpenSession { shard, client: stamp.client.clone() }
-            };
-            match group.write(&command, way.patience(), way.attempt).await {
-                Ok(written) => match written.reply {
-                    KvReply::Done { outcome, .. } => return Ok(outcome),
-                    KvReply::SessionOpened { .. } => self.opened.opened(&stamp.client, shard),
-                    KvReply::NotServed(why) => way.not_served(&config, shard, why).await,
-                    KvReply::Session(Refusal::Reused) => return Err(way.fail(KvError::SeqReused)),
-                    KvReply::Session(Refusal::BelowWindow) => return Err(KvError::SessionWindow),
-                    KvReply::Session(Refusal::Expired) => {
-                        self.opened.expired(&stamp.client, shard);
-                        self.own.retire(&stamp.client);
-                        if may_be_retry || way.unknown.is_some() {
-                            return Err(KvError::SessionExpired);
-                        }
-                    }
-                    other => return Err(way.fail(KvError::Invalid(format!("another command's reply: {other:?}")))),
-                },
-                Err(WriteError::Rejected(cause)) => way.another_replica(cause.to_string()).await,
-                Err(error) => {
-                    // An opened session changes nothing that anybody sees.
-                    if open {
-                        way.unknown = Some(error.to_string());
-                    }
-                    way.another_replica(error.to_string()).await;
-                }
+            match self.sessions.attempt(&mut way.attempts, &mut numbered, shard, shard, group.as_ref()).await {
+                Attempt::Done(outcome) => return Ok(outcome),
+                Attempt::Again => {}
+                Attempt::NotServed(why) => way.not_served(&config, shard, why).await,
+                Attempt::Failed(error) => return Err(error),
             }
         }
-        Err(way.over())
+        Err(way.attempts.over())
     }
 
     /// A key's value, and what the answer proves.
@@ -330,21 +193,21 @@ impl KvClient {
         timeout: Duration,
     ) -> Result<ReadReply<Option<Json>>, KvError> {
         let mut way = Way::new(self, timeout);
-        while !way.left().is_zero() {
+        while !way.attempts.left().is_zero() {
             let config = way.config().await?;
             let Some(shard) = config.shard_of(key) else { return Err(KvError::NoConfig) };
             let Some((_, group)) = way.group(&config, shard).await? else { continue };
             let query = KvQuery::Get { shard, key: Arc::clone(key) };
-            match group.read(consistency, &query, way.patience(), way.attempt).await {
+            match group.read(consistency, &query, way.attempts.patience(), way.attempts.nth).await {
                 Ok(ReadReply { answer: KvAnswer::Value(value), proof }) => {
                     return Ok(ReadReply { answer: value, proof });
                 }
                 Ok(ReadReply { answer: KvAnswer::NotServed(why), .. }) => way.not_served(&config, shard, why).await,
                 Ok(other) => return Err(KvError::Invalid(format!("another query's answer: {other:?}"))),
-                Err(error) => way.another_replica(error.to_string()).await,
+                Err(error) => way.attempts.another_replica(error.into()).await,
             }
         }
-        Err(way.over())
+        Err(way.attempts.over())
     }
 
     /// A key's value from some follower if it can prove the bound, else from the leader.
@@ -359,20 +222,20 @@ impl KvClient {
     ) -> Result<(Option<Json>, Proof), KvError> {
         let mut way = Way::new(self, timeout);
         // Attempt 0 is the leader: begin with the next replica.
-        way.attempt = 1 + (self.env.random() % 2) as usize;
-        while !way.left().is_zero() {
+        way.attempts.nth = 1 + (self.env.random() % 2) as usize;
+        while !way.attempts.left().is_zero() {
             let config = way.config().await?;
             let Some(shard) = config.shard_of(key) else { return Err(KvError::NoConfig) };
             let Some((_, group)) = way.group(&config, shard).await? else { continue };
             let query = KvQuery::Get { shard, key: Arc::clone(key) };
-            match group.read(Consistency::Bounded(bound), &query, way.patience(), way.attempt).await {
+            match group.read(Consistency::Bounded(bound), &query, way.attempts.patience(), way.attempts.nth).await {
                 Ok(ReadReply { answer: KvAnswer::Value(value), proof }) => return Ok((value, proof)),
                 Ok(ReadReply { answer: KvAnswer::NotServed(why), .. }) => way.not_served(&config, shard, why).await,
                 Ok(other) => return Err(KvError::Invalid(format!("another query's answer: {other:?}"))),
-                Err(error) => way.another_replica(error.to_string()).await,
+                Err(error) => way.attempts.another_replica(error.into()).await,
             }
         }
-        Err(way.over())
+        Err(way.attempts.over())
     }
 
     /// The keys of a range over all shards, in their order: linearizable for each shard, not across them; each shard
@@ -382,22 +245,22 @@ impl KvClient {
     /// [`KvError`], always definite.
     pub async fn scan(&self, range: ScanRange, timeout: Duration) -> Result<ScanPage, KvError> {
         let mut way = Way::new(self, timeout);
-        while !way.left().is_zero() {
+        while !way.attempts.left().is_zero() {
             let config = way.config().await?;
-            let shards = config.shard_ids().map(|shard| self.scan_shard(&config, shard, &range, way.deadline));
+            let shards = config.shard_ids().map(|shard| self.scan_shard(&config, shard, &range, way.attempts.deadline));
             let pages: Result<Vec<_>, _> = futures::future::join_all(shards).await.into_iter().collect();
             match pages {
                 Ok(pages) => return Ok(merge(pages, range.limit)),
                 Err(error @ (KvError::Unassigned(_) | KvError::Invalid(_))) => return Err(error),
                 Err(error) => {
                     way.stale = true;
-                    way.refusal = Some(error);
-                    way.attempt += 1;
-                    way.pause().await;
+                    way.attempts.refused(error);
+                    way.attempts.nth += 1;
+                    way.attempts.pause().await;
                 }
             }
         }
-        Err(way.over())
+        Err(way.attempts.over())
     }
 
     async fn scan_shard(
@@ -408,21 +271,21 @@ impl KvClient {
         deadline: Moment,
     ) -> Result<ScanPage, KvError> {
         let mut way = Way::new(self, deadline.since(self.env.now()));
-        while !way.left().is_zero() {
-            let Some((_, group)) = way.group(config, shard).await? else { return Err(way.over()) };
+        while !way.attempts.left().is_zero() {
+            let Some((_, group)) = way.group(config, shard).await? else { return Err(way.attempts.over()) };
             let ScanRange { from, to, prefix, limit } = range.clone();
             let query = KvQuery::Scan(Scan { shard, from, to, prefix, limit });
-            match group.read(Consistency::Linearizable, &query, way.patience(), way.attempt).await {
+            match group.read(Consistency::Linearizable, &query, way.attempts.patience(), way.attempts.nth).await {
                 Ok(ReadReply { answer: KvAnswer::Items { items, more }, .. }) => return Ok(ScanPage { items, more }),
                 Ok(ReadReply { answer: KvAnswer::NotServed(why @ NotServed::WrongGroup { .. }), .. }) => {
                     return Err(KvError::NotServed(why));
                 }
                 Ok(ReadReply { answer: KvAnswer::NotServed(why), .. }) => way.not_served(config, shard, why).await,
                 Ok(other) => return Err(KvError::Invalid(format!("another query's answer: {other:?}"))),
-                Err(error) => way.another_replica(error.to_string()).await,
+                Err(error) => way.attempts.another_replica(error.into()).await,
             }
         }
-        Err(way.over())
+        Err(way.attempts.over())
     }
 
     /// Has the configuration log carry out a change. Not repeated after an unknown outcome: a change has no session.
@@ -431,14 +294,18 @@ impl KvClient {
     /// [`KvError`]; definite only if the change was not made.
     pub async fn change(&self, command: &configlog::Command, timeout: Duration) -> Result<configlog::Reply, KvError> {
         let mut way = Way::new(self, timeout);
-        while !way.left().is_zero() {
-            match self.configs.write(command, way.left(), way.attempt).await {
-                Ok(written) => return Ok(written.reply),
-                Err(WriteError::Rejected(cause)) => way.another_replica(cause.to_string()).await,
+        while !way.attempts.left().is_zero() {
+            match self.configs.write(command, way.attempts.left(), way.attempts.nth).await {
+                Ok(written) => {
+                    // What was cached is old now, and whoever is told so must not be answered from it.
+                    *self.cached.write().unwrap_or_else(PoisonError::into_inner) = None;
+                    return Ok(written.reply);
+                }
+                Err(WriteError::Rejected(cause)) => way.attempts.another_replica(cause.into()).await,
                 Err(error) => return Err(KvError::Unknown(error.to_string())),
             }
         }
-        Err(way.over())
+        Err(way.attempts.over())
     }
 
     /// Asks the configuration log.
@@ -451,13 +318,14 @@ impl KvClient {
         timeout: Duration,
     ) -> Result<configlog::Answer, KvError> {
         let mut way = Way::new(self, timeout);
-        while !way.left().is_zero() {
-            match self.configs.read(Consistency::Linearizable, &query, way.patience(), way.attempt).await {
+        while !way.attempts.left().is_zero() {
+            match self.configs.read(Consistency::Linearizable, &query, way.attempts.patience(), way.attempts.nth).await
+            {
                 Ok(reply) => return Ok(reply.answer),
-                Err(error) => way.another_replica(error.to_string()).await,
+                Err(error) => way.attempts.another_replica(error.into()).await,
             }
         }
-        Err(way.over())
+        Err(way.attempts.over())
     }
 
     fn cached(&self) -> Option<Arc<Config>> {
@@ -483,7 +351,7 @@ impl KvClient {
 
 /// Merges the shards' pages. Where a page ends early, nothing after its last key may be given out: that shard may have
 /// keys there which nobody has read.
-fn merge(pages: Vec<ScanPage>, limit: Option<u64>) -> ScanPage {
+pub(super) fn merge(pages: Vec<ScanPage>, limit: Option<u64>) -> ScanPage {
     let mut more = pages.iter().any(|page| page.more);
     let bound =
         pages.iter().filter(|page| page.more).filter_map(|page| page.items.last().map(|(key, _)| key.clone())).min();

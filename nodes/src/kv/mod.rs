@@ -4,15 +4,23 @@
 //! on by whoever leads, from the replicated state alone.
 //! Leaves out: the state machines themselves, which are `quorate-statemachines`.
 
+mod attempts;
 mod client;
 mod configure;
+mod direct;
 mod driver;
+mod error;
+mod groups;
+mod operate;
 mod pull;
 mod reach;
-mod sessions;
+pub(crate) mod sessions;
 mod store;
 
-pub use client::{KvClient, KvError, ScanPage, ScanRange};
+pub use client::{KvClient, ScanPage, ScanRange};
+pub use direct::{DirectClient, Target};
 pub use driver::{Driver, DriverOptions};
+pub use error::KvError;
+pub use groups::ShardGroups;
 pub use reach::{Directory, Reach};
 pub use store::{ShardedStore, StoreOptions};

@@ -1,29 +1,28 @@
 //! The sessions that a routing client uses: its own, and those that callers name.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate::env::Env;
 use quorate::sessions::{Call, ClientSession, Stamp};
 use quorate::types::ClientId;
-use quorate_statemachines::ShardId;
 
 /// So many clients are remembered; the others' sessions are opened again, which changes nothing if they are open.
 const CLIENTS_MAX: usize = 65_536;
 
 /// Numbers for the operations of callers that name no session.
-pub(super) struct OwnSessions {
+pub(crate) struct OwnSessions {
     env: Arc<dyn Env>,
     sessions: Mutex<Vec<ClientSession>>,
 }
 
 impl OwnSessions {
-    pub(super) fn new(env: Arc<dyn Env>) -> Self {
+    pub(crate) fn new(env: Arc<dyn Env>) -> Self {
         OwnSessions { env, sessions: Mutex::default() }
     }
 
     /// A number that nobody else has, in a session whose window has room for it.
-    pub(super) fn call(&self) -> Call {
+    pub(crate) fn call(&self) -> Call {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(call) = sessions.iter().find_map(ClientSession::call) {
@@ -35,44 +34,48 @@ impl OwnSessions {
     }
 
     /// Stops using a session that a shard has expired.
-    pub(super) fn retire(&self, client: &ClientId) {
+    pub(crate) fn retire(&self, client: &ClientId) {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.retain(|session| session.client() != client);
     }
 }
 
 /// What is known of the sessions that were opened through one client.
-#[derive(Default)]
-pub(super) struct OpenedSessions(Mutex<Known>);
+/// `P` is a place where a session is opened by itself: a shard, say.
+pub(crate) struct OpenedSessions<P>(Mutex<Known<P>>);
 
-#[derive(Default)]
-struct Known {
-    clients: BTreeMap<ClientId, Seen>,
+struct Known<P> {
+    clients: BTreeMap<ClientId, Seen<P>>,
     oldest_first: VecDeque<ClientId>,
 }
 
-#[derive(Default)]
-struct Seen {
-    shards: std::collections::BTreeSet<ShardId>,
-    highest: u64,
+struct Seen<P> {
+    places: BTreeSet<P>,
+    highest: Option<u64>,
 }
 
 /// Whether a command may be the retry of one that was carried out before its session expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Opened {
+pub(crate) enum Opened {
     /// Its number was never seen here.
     Fresh,
     /// Its number, or a higher one, was seen here.
     Seen,
 }
 
-impl OpenedSessions {
-    fn known(&self) -> MutexGuard<'_, Known> {
+impl<P> Default for OpenedSessions<P> {
+    fn default() -> Self {
+        OpenedSessions(Mutex::new(Known { clients: BTreeMap::new(), oldest_first: VecDeque::new() }))
+    }
+}
+
+impl<P: Ord> OpenedSessions<P> {
+    fn known(&self) -> MutexGuard<'_, Known<P>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes note of a command, and says whether it may be a retry.
-    pub(super) fn note(&self, stamp: &Stamp) -> Opened {
+    pub(crate) fn note(&self, stamp: &Stamp) -> Opened {
         let mut known = self.known();
         if !known.clients.contains_key(&stamp.client) {
             known.oldest_first.push_back(stamp.client.clone());
@@ -82,27 +85,28 @@ impl OpenedSessions {
                 known.clients.remove(&oldest);
             }
         }
-        let seen = known.clients.entry(stamp.client.clone()).or_default();
-        if stamp.seq <= seen.highest {
+        let unseen = || Seen { places: BTreeSet::new(), highest: None };
+        let seen = known.clients.entry(stamp.client.clone()).or_insert_with(unseen);
+        if Some(stamp.seq) <= seen.highest {
             return Opened::Seen;
         }
-        seen.highest = stamp.seq;
+        seen.highest = Some(stamp.seq);
         Opened::Fresh
     }
 
-    pub(super) fn is_open(&self, client: &ClientId, shard: ShardId) -> bool {
-        self.known().clients.get(client).is_some_and(|seen| seen.shards.contains(&shard))
+    pub(crate) fn is_open(&self, client: &ClientId, place: &P) -> bool {
+        self.known().clients.get(client).is_some_and(|seen| seen.places.contains(place))
     }
 
-    pub(super) fn opened(&self, client: &ClientId, shard: ShardId) {
+    pub(crate) fn opened(&self, client: &ClientId, place: P) {
         if let Some(seen) = self.known().clients.get_mut(client) {
-            seen.shards.insert(shard);
+            seen.places.insert(place);
         }
     }
 
-    pub(super) fn expired(&self, client: &ClientId, shard: ShardId) {
+    pub(crate) fn expired(&self, client: &ClientId, place: &P) {
         if let Some(seen) = self.known().clients.get_mut(client) {
-            seen.shards.remove(&shard);
+            seen.places.remove(place);
         }
     }
 }

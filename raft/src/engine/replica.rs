@@ -97,7 +97,7 @@ impl Replica {
             MachineAdapter(Arc::clone(&shared)),
         );
         let simulation = spec.env.simulation();
-        let raft = scoped(simulation, start).await.map_err(|error| Fatal(error.to_string()))?;
+        let raft = scoped(simulation, spec.env.seed(), start).await.map_err(|error| Fatal(error.to_string()))?;
         let leadership = leadership::watch(&raft, spec.env.as_ref());
         let wanted = Arc::clone(&shared.snapshot_wanted);
         compaction::start(&raft, wanted, Arc::clone(&spec.log), &spec.options, spec.env.as_ref());

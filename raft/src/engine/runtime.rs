@@ -1,8 +1,8 @@
 //! The runtime under openraft: tokio's tasks and timers, a clock that counts suspended time, a first-in-first-out watch.
 //!
 //! Promises: in a simulated environment (see [`crate::env::Env::simulation`]) everything that openraft draws at random
-//! follows from the seed, and time is tokio's, which a test may pause. Otherwise `Instant` is `CLOCK_BOOTTIME`, so a
-//! leader's lease runs out while its machine sleeps.
+//! follows from the seed, and time is tokio's, which a test may pause; in a seeded one (see [`crate::env::Env::seed`])
+//! only the former. Otherwise `Instant` is `CLOCK_BOOTTIME`, so a leader's lease runs out while its machine sleeps.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -20,28 +20,36 @@ use super::watch::FifoWatch;
 use crate::env::RealEnv;
 
 tokio::task_local! {
-    /// The state of the seeded generator of a simulated replica; not set for a real one.
+    /// The state of the generator of a replica whose randomness is seeded; not set for any other.
     static SEED: Cell<u64>;
+    /// Set for a simulated replica.
+    static SIMULATED: ();
 }
 
-/// Runs `future`, and all that it spawns through [`Runtime`], under a simulation's seed if there is one.
-pub(crate) async fn scoped<F: Future>(seed: Option<u64>, future: F) -> F::Output {
-    match seed {
-        Some(seed) => SEED.scope(Cell::new(seed), future).await,
-        None => future.await,
+/// Runs `future`, and all that it spawns through [`Runtime`], under a simulation's seed or else under `seed`, if there is
+/// one.
+pub(crate) async fn scoped<F: Future>(simulation: Option<u64>, seed: Option<u64>, future: F) -> F::Output {
+    match (simulation, seed) {
+        (Some(seed), _) => SEED.scope(Cell::new(seed), SIMULATED.scope((), future)).await,
+        (None, Some(seed)) => SEED.scope(Cell::new(seed), future).await,
+        (None, None) => future.await,
     }
+}
+
+fn is_simulated() -> bool {
+    SIMULATED.try_with(|()| ()).is_ok()
 }
 
 /// How long ago `moment` was on the clock of a replica that is simulated or not; callable from any task.
 pub(crate) fn ago(simulated: bool, moment: Instant) -> Duration {
     if simulated {
-        SEED.sync_scope(Cell::new(0), || openraft::Instant::elapsed(&moment))
+        SIMULATED.sync_scope((), || openraft::Instant::elapsed(&moment))
     } else {
         openraft::Instant::elapsed(&moment)
     }
 }
 
-/// The next number of the simulation's generator (splitmix64), or `None` outside of one.
+/// The next number of the seeded generator (splitmix64), or `None` where nothing is seeded.
 fn draw() -> Option<u64> {
     SEED.try_with(|seed| {
         let state = seed.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -65,7 +73,7 @@ const SIMULATED_EPOCH: Duration = Duration::from_secs(1 << 20);
 
 impl openraft::Instant for Instant {
     fn now() -> Self {
-        if SEED.try_with(|_| ()).is_ok() {
+        if is_simulated() {
             // Paused clocks of different tests are unrelated to the first one that was asked: keep the order right
             // within one of them whichever came first.
             let now = tokio::time::Instant::now();
@@ -137,6 +145,9 @@ impl AsyncRuntime for Runtime {
         F::Output: OptionalSend + 'static,
     {
         match draw() {
+            Some(seed) if is_simulated() => {
+                TokioRuntime::spawn(SEED.scope(Cell::new(seed), SIMULATED.scope((), future)))
+            }
             Some(seed) => TokioRuntime::spawn(SEED.scope(Cell::new(seed), future)),
             None => TokioRuntime::spawn(future),
         }
@@ -202,17 +213,21 @@ mod tests {
 
     #[tokio::test]
     async fn the_same_seed_draws_the_same_numbers_in_every_spawned_task() {
-        async fn trace(seed: u64) -> Vec<Option<u64>> {
-            scoped(Some(seed), async {
-                let spawned = Runtime::spawn(async { vec![draw(), draw()] });
+        async fn trace(simulation: Option<u64>, seed: Option<u64>) -> (Vec<Option<u64>>, bool) {
+            scoped(simulation, seed, async {
+                let spawned = Runtime::spawn(async { (vec![draw(), draw()], is_simulated()) });
                 let mut numbers = vec![draw()];
-                numbers.extend(spawned.await.unwrap());
-                numbers
+                let (more, simulated) = spawned.await.unwrap();
+                numbers.extend(more);
+                (numbers, simulated && is_simulated())
             })
             .await
         }
-        assert_eq!(trace(7).await, trace(7).await);
-        assert_ne!(trace(7).await, trace(8).await);
-        assert!(draw().is_none(), "outside of a simulation nothing is seeded");
+        let (seven, simulated) = trace(Some(7), None).await;
+        assert!(simulated, "its time is the test's");
+        assert_eq!(trace(Some(7), None).await.0, seven);
+        assert_ne!(trace(Some(8), None).await.0, seven);
+        assert_eq!(trace(None, Some(7)).await, (seven, false), "its time is real");
+        assert_eq!(trace(None, None).await, (vec![None; 3], false), "nothing is seeded");
     }
 }

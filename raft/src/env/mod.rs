@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::types::LogTime;
 
-pub use real::RealEnv;
+pub use real::{RealEnv, SeededEnv};
 pub use virtual_time::VirtualEnv;
 
 /// A future that can be handed around.
@@ -49,7 +49,7 @@ impl Sub<Duration> for Moment {
     }
 }
 
-/// What one node asks of the world: the port. Adapters: [`RealEnv`], [`VirtualEnv`].
+/// What one node asks of the world: the port. Adapters: [`RealEnv`], [`SeededEnv`], [`VirtualEnv`].
 pub trait Env: Send + Sync + 'static {
     /// The monotonic clock. Counts suspended time (`CLOCK_BOOTTIME`): through a pause, an age grows.
     fn now(&self) -> Moment;
@@ -65,6 +65,11 @@ pub trait Env: Send + Sync + 'static {
 
     /// In a simulation, the seed from which the consensus core's own randomness follows; time is then tokio's.
     fn simulation(&self) -> Option<u64> {
+        None
+    }
+
+    /// Outside of a simulation, the seed from which the consensus core's own randomness follows; time stays real.
+    fn seed(&self) -> Option<u64> {
         None
     }
 
