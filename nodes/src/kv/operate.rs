@@ -11,7 +11,7 @@ use quorate_statemachines::kv::{KvCommand, KvMachine, KvOp, KvReply, NotServed, 
 use super::attempts::Attempts;
 use super::error::{KvError, of_harmless};
 use super::reach::Reach;
-use super::sessions::{Opened, OpenedSessions, OwnSessions};
+use super::sessions::{OpenedSessions, OwnSessions, Sending};
 
 /// The sessions of all operations that go through one client. `P` is a place where a session is opened by itself.
 pub(super) struct Sessions<P> {
@@ -23,8 +23,8 @@ pub(super) struct Sessions<P> {
 pub(super) struct Numbered {
     stamp: Stamp,
     op: KvOp,
-    /// Whether it may be the retry of one whose reply has been forgotten.
-    may_be_retry: bool,
+    /// Whether its number was sent before this call; known once its place is.
+    was_sent: Option<bool>,
     /// Kept as long as attempts may follow.
     _own: Option<Call>,
 }
@@ -47,14 +47,10 @@ impl<P: Ord + Clone> Sessions<P> {
     /// Gives the operation its number: the one that the caller names, or one of our own.
     pub(super) fn number(&self, op: KvOp, session: Option<Stamp>) -> Numbered {
         match session {
-            Some(stamp) => {
-                let may_be_retry = self.opened.note(&stamp) == Opened::Seen;
-                Numbered { stamp, op, may_be_retry, _own: None }
-            }
+            Some(stamp) => Numbered { stamp, op, was_sent: None, _own: None },
             None => {
                 let call = self.own.call();
-                self.opened.note(call.stamp());
-                Numbered { stamp: call.stamp().clone(), op, may_be_retry: false, _own: Some(call) }
+                Numbered { stamp: call.stamp().clone(), op, was_sent: None, _own: Some(call) }
             }
         }
     }
@@ -67,18 +63,22 @@ impl<P: Ord + Clone> Sessions<P> {
         shard: ShardId,
         group: &dyn Reach<KvMachine>,
     ) -> Attempt {
-        let Numbered { stamp, op, .. } = numbered;
-        let open = self.opened.is_open(&stamp.client, &place);
-        let command = if open {
-            KvCommand::Op { shard, session: Some(stamp.clone()), op: op.clone() }
-        } else {
-            KvCommand::OpenSession { shard, client: stamp.client.clone() }
+        let Numbered { stamp, op, was_sent, .. } = numbered;
+        // A key's place stays the same over all attempts.
+        let was_sent = *was_sent.get_or_insert_with(|| self.opened.was_sent(stamp, &place));
+        let sending = self.opened.send(stamp, place.clone(), was_sent || attempts.is_open());
+        let command = match &sending {
+            Sending::Forgotten => return Attempt::Failed(KvError::SessionWindow),
+            Sending::Open => KvCommand::OpenSession { shard, client: stamp.client.clone() },
+            Sending::First(stamp) | Sending::Retry(stamp) => {
+                KvCommand::Op { shard, session: Some(stamp.clone()), op: op.clone() }
+            }
         };
         match group.write(&command, attempts.patience(), attempts.nth).await {
-            Ok(written) => self.replied(attempts, numbered, place, written.reply),
+            Ok(written) => self.replied(attempts, numbered, &sending, place, written.reply),
             Err(error) => {
                 // An opened session changes nothing that anybody sees.
-                if open && !matches!(error, WriteError::Rejected(_)) {
+                if sending != Sending::Open && !matches!(error, WriteError::Rejected(_)) {
                     attempts.lost(error.to_string());
                 }
                 attempts.another_replica(of_harmless(error)).await;
@@ -87,7 +87,14 @@ impl<P: Ord + Clone> Sessions<P> {
         }
     }
 
-    fn replied(&self, attempts: &mut Attempts, numbered: &mut Numbered, place: P, reply: KvReply) -> Attempt {
+    fn replied(
+        &self,
+        attempts: &mut Attempts,
+        numbered: &Numbered,
+        sending: &Sending,
+        place: P,
+        reply: KvReply,
+    ) -> Attempt {
         match reply {
             KvReply::Done { outcome, .. } => Attempt::Done(outcome),
             KvReply::SessionOpened { .. } => {
@@ -97,15 +104,11 @@ impl<P: Ord + Clone> Sessions<P> {
             KvReply::NotServed(why) => Attempt::NotServed(why),
             KvReply::Session(Refusal::Reused) => Attempt::Failed(attempts.fail(KvError::SeqReused)),
             KvReply::Session(Refusal::BelowWindow) => Attempt::Failed(KvError::SessionWindow),
-            KvReply::Session(Refusal::Expired) if numbered.may_be_retry || attempts.is_open() => {
-                Attempt::Failed(KvError::SessionExpired)
-            }
             KvReply::Session(Refusal::Expired) => {
-                self.opened.expired(&numbered.stamp.client, &place);
+                let retry = matches!(sending, Sending::Retry(_));
+                self.opened.expired(&numbered.stamp, place, retry);
                 self.own.retire(&numbered.stamp.client);
-                // Lower numbers may have been carried out in the session that expired: the new one takes none of them.
-                numbered.stamp.acked = numbered.stamp.seq.checked_sub(1).or(numbered.stamp.acked);
-                Attempt::Again
+                if retry { Attempt::Failed(KvError::SessionExpired) } else { Attempt::Again }
             }
             other => Attempt::Failed(attempts.fail(KvError::Invalid(format!("another command's reply: {other:?}")))),
         }

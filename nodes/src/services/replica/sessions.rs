@@ -7,7 +7,7 @@ use quorate::env::{Env, Moment};
 use quorate::sessions::{Refusal, Stamp};
 use quorate::{Group, StateMachine, Unknown, WriteError, WriteOptions, Written};
 
-use crate::kv::sessions::{Opened, OpenedSessions, OwnSessions};
+use crate::kv::sessions::{OpenedSessions, OwnSessions, Sending};
 
 /// The sessions of all writes to one group.
 pub(super) struct GroupSessions {
@@ -31,14 +31,10 @@ impl GroupSessions {
     ) -> Result<Written<M::Reply>, WriteError> {
         let deadline = self.env.now() + timeout;
         match session {
-            Some(stamp) => {
-                let may_be_retry = self.opened.note(&stamp) == Opened::Seen;
-                self.write_stamped(node, command, stamp, may_be_retry, deadline).await
-            }
+            Some(stamp) => self.write_stamped(node, command, &stamp, deadline).await,
             None => {
                 let call = self.own.call();
-                self.opened.note(call.stamp());
-                self.write_stamped(node, command, call.stamp().clone(), false, deadline).await
+                self.write_stamped(node, command, call.stamp(), deadline).await
             }
         }
     }
@@ -47,24 +43,29 @@ impl GroupSessions {
         &self,
         node: &Group<M>,
         command: &M::Command,
-        mut stamp: Stamp,
-        may_be_retry: bool,
+        stamp: &Stamp,
         deadline: Moment,
     ) -> Result<Written<M::Reply>, WriteError> {
-        let mut reopened = false;
+        let was_sent = self.opened.was_sent(stamp, &());
         loop {
-            if !self.opened.is_open(&stamp.client, &()) {
-                node.open_session(stamp.client.clone(), deadline.since(self.env.now())).await?;
-                self.opened.opened(&stamp.client, ());
-            }
-            let options = WriteOptions { session: Some(stamp.clone()), timeout: deadline.since(self.env.now()) };
-            match node.write(command, options).await {
-                Err(WriteError::Unknown(Unknown::Session(Refusal::Expired))) if !may_be_retry && !reopened => {
-                    self.opened.expired(&stamp.client, &());
+            let timeout = deadline.since(self.env.now());
+            let session = match self.opened.send(stamp, (), was_sent) {
+                Sending::Forgotten => return Err(Unknown::Session(Refusal::BelowWindow).into()),
+                Sending::Open => {
+                    node.open_session(stamp.client.clone(), timeout).await?;
+                    self.opened.opened(&stamp.client, ());
+                    continue;
+                }
+                Sending::First(stamp) | Sending::Retry(stamp) => Some(stamp),
+            };
+            match node.write(command, WriteOptions { session, timeout }).await {
+                Err(WriteError::Unknown(Unknown::Session(Refusal::Expired))) => {
+                    // Its number is the same in the session that is opened now, so it happens once there.
+                    self.opened.expired(stamp, (), was_sent);
                     self.own.retire(&stamp.client);
-                    // Lower numbers may have been carried out in the session that expired: the new one takes none.
-                    stamp.acked = stamp.seq.checked_sub(1).or(stamp.acked);
-                    reopened = true;
+                    if was_sent {
+                        return Err(Unknown::Session(Refusal::Expired).into());
+                    }
                 }
                 result => return result,
             }
