@@ -1,37 +1,57 @@
 //! When a replica takes a snapshot, and what its log drops behind it.
 //!
-//! Promises: a snapshot is asked for once the log holds more than its bound, and openraft then purges all but the newest
-//! entries; if even those are more than the bound, they go too. While something holds the purge up (a follower is being
+//! Promises: a snapshot is asked for once the log holds more than its bound, and all but the newest entries are purged
+//! behind it; if even those are more than the bound, they go too. While something holds the purge up (a follower is being
 //! sent the entries), snapshots do not follow each other faster than the log grows.
 //! Leaves out: snapshots that a user asks for.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::{Either, select};
+use openraft::RaftMetrics;
 use openraft::errors::Fatal as RaftFatal;
-use tokio::sync::Notify;
+use openraft::type_config::alias::WatchReceiverOf;
 
+use super::machine::Shared;
 use super::replica::Raft;
 use super::types::{RaftLogId, TypeConfig};
 use crate::env::Env;
 use crate::group::GroupOptions;
 use crate::log::LogStore;
 
+/// How long to wait before a snapshot is asked for again that openraft may have refused, because it was at another one.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+type Metrics = WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>;
+
 /// Watches one replica's log.
 struct Compaction {
     raft: Raft,
+    shared: Arc<Shared>,
     log: Arc<dyn LogStore>,
+    env: Arc<dyn Env>,
     bound: u64,
     keep_entries: u64,
     /// The least that the log has been seen to hold since the last snapshot.
     floor: u64,
 }
 
-/// Takes snapshots until the replica stops; `wanted` says when the log may have passed its bound.
-pub(super) fn start(raft: &Raft, wanted: Arc<Notify>, log: Arc<dyn LogStore>, options: &GroupOptions, env: &dyn Env) {
+/// Takes snapshots until the replica stops.
+pub(super) fn start(
+    raft: &Raft,
+    shared: &Arc<Shared>,
+    log: Arc<dyn LogStore>,
+    options: &GroupOptions,
+    env: &Arc<dyn Env>,
+) {
+    let wanted = Arc::clone(&shared.snapshot_wanted);
     let mut compaction = Compaction {
         raft: raft.clone(),
+        shared: Arc::clone(shared),
         log,
+        env: Arc::clone(env),
         bound: options.snapshot_log_bytes,
         keep_entries: options.snapshot_keep_entries,
         floor: 0,
@@ -39,8 +59,8 @@ pub(super) fn start(raft: &Raft, wanted: Arc<Notify>, log: Arc<dyn LogStore>, op
     let mut servers = raft.server_metrics();
     env.spawn(Box::pin(async move {
         loop {
-            let wanted = std::pin::pin!(wanted.notified());
-            let stopped = std::pin::pin!(async { while servers.changed().await.is_ok() {} });
+            let wanted = pin!(wanted.notified());
+            let stopped = pin!(async { while servers.changed().await.is_ok() {} });
             match select(wanted, stopped).await {
                 Either::Left(_) if compaction.is_due() => {
                     if compaction.run().await.is_err() {
@@ -54,8 +74,18 @@ pub(super) fn start(raft: &Raft, wanted: Arc<Notify>, log: Arc<dyn LogStore>, op
     }));
 }
 
+/// Has the log drop the entries before `end`, as soon as nobody is being sent them.
+///
+/// Only by this way: openraft's own policy would schedule a lesser purge over one that is still held up, and fail.
+pub(super) async fn purge(raft: &Raft, end: u64) -> Result<(), RaftFatal<TypeConfig>> {
+    match end.checked_sub(1) {
+        Some(last) => raft.trigger().purge_log(last).await,
+        None => Ok(()),
+    }
+}
+
 /// The index after it; 0 before any.
-fn next(id: Option<RaftLogId>) -> u64 {
+pub(super) fn next(id: Option<RaftLogId>) -> u64 {
     id.map_or(0, |id| id.index() + 1)
 }
 
@@ -64,29 +94,50 @@ impl Compaction {
     fn is_due(&mut self) -> bool {
         let bytes = self.log.bytes();
         self.floor = self.floor.min(bytes);
-        bytes > self.bound && bytes >= self.floor + self.bound / 4
+        bytes > self.bound && bytes >= self.floor + self.step()
+    }
+
+    /// By how much the log grows before another snapshot is worth it.
+    fn step(&self) -> u64 {
+        (self.bound / 4).max(1)
     }
 
     async fn run(&mut self) -> Result<(), RaftFatal<TypeConfig>> {
         let mut metrics = self.raft.metrics();
-        let before = metrics.borrow().snapshot;
-        self.raft.trigger().snapshot().await?;
-        let covered = loop {
-            let now = metrics.borrow_and_update().snapshot;
-            if now > before {
-                break next(now);
-            }
-            metrics.changed().await.map_err(|_| RaftFatal::Stopped)?;
-        };
+        let covered = self.cover(&mut metrics).await?;
         self.floor = self.log.bytes();
-        while self.log.bytes() > self.bound && self.log.bytes() < self.floor + self.bound / 4 {
+        purge(&self.raft, covered.saturating_sub(self.keep_entries)).await?;
+        while self.log.bytes() > self.bound && self.log.bytes() < self.floor + self.step() {
             let purged = next(metrics.borrow_and_update().purged);
             if purged + self.keep_entries >= covered {
-                self.raft.trigger().purge_log(covered.saturating_sub(1)).await?;
+                purge(&self.raft, covered).await?;
                 break;
             }
             metrics.changed().await.map_err(|_| RaftFatal::Stopped)?;
         }
         Ok(())
+    }
+
+    /// Has all that is applied now covered by a snapshot, unless it is already, and says up to where the newest goes.
+    ///
+    /// What grew the log may not be applied yet: then no newer snapshot can be made, and none must be waited for.
+    async fn cover(&self, metrics: &mut Metrics) -> Result<u64, RaftFatal<TypeConfig>> {
+        let applied = self.shared.applied.get().map_or(0, |last| last.0 + 1);
+        loop {
+            let covered = next(metrics.borrow_and_update().snapshot);
+            if covered >= applied {
+                return Ok(covered);
+            }
+            self.raft.trigger().snapshot().await?;
+            let newer = async {
+                while next(metrics.borrow_and_update().snapshot) == covered {
+                    metrics.changed().await.map_err(|_| RaftFatal::Stopped)?;
+                }
+                Ok(())
+            };
+            if let Either::Left((Err(stopped), _)) = select(pin!(newer), self.env.sleep(ASK_AGAIN)).await {
+                return Err(stopped);
+            }
+        }
     }
 }

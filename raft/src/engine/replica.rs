@@ -99,8 +99,7 @@ impl Replica {
         let simulation = spec.env.simulation();
         let raft = scoped(simulation, spec.env.seed(), start).await.map_err(|error| Fatal(error.to_string()))?;
         let leadership = leadership::watch(&raft, spec.env.as_ref());
-        let wanted = Arc::clone(&shared.snapshot_wanted);
-        compaction::start(&raft, wanted, Arc::clone(&spec.log), &spec.options, spec.env.as_ref());
+        compaction::start(&raft, &shared, Arc::clone(&spec.log), &spec.options, &spec.env);
         Ok(Arc::new(Replica {
             raft,
             group: spec.group,
@@ -292,6 +291,13 @@ impl Replica {
         self.raft.trigger().snapshot().await.map_err(|fatal| self.fatal(&fatal))
     }
 
+    /// Has the log drop what the newest snapshot covers, but for the last entries.
+    pub(crate) async fn purge_behind_snapshot(&self, keep_entries: u64) -> Result<(), Fatal> {
+        let covered = compaction::next(self.raft.metrics().borrow().snapshot);
+        let purged = compaction::purge(&self.raft, covered.saturating_sub(keep_entries)).await;
+        purged.map_err(|fatal| self.fatal(&fatal))
+    }
+
     /// Stops the replica. What its stores hold stays.
     pub(crate) async fn shutdown(&self) {
         if let Err(error) = self.raft.shutdown().await {
@@ -328,7 +334,8 @@ fn config(spec: &ReplicaSpec) -> Result<Config, Fatal> {
         enable_pre_vote: Some(true),
         // By bytes of log, see `compaction`.
         snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: options.snapshot_keep_entries,
+        // By `compaction` too.
+        max_in_snapshot_log_to_keep: u64::MAX,
         install_snapshot_timeout: 10_000,
         backoff: "50ms".to_string(),
         // Bounds of channels, not of the log: the defaults cost 90 KiB a replica.

@@ -223,6 +223,7 @@ impl<M: StateMachine> Group<M> {
             self.core.replica.start_snapshot().await?;
             self.core.env.sleep(Duration::from_millis(2)).await;
             if self.status().snapshot.map(|id| id.index) >= applied {
+                self.core.replica.purge_behind_snapshot(self.core.options.snapshot_keep_entries).await?;
                 return Ok(());
             }
             if self.core.env.now() >= deadline {

@@ -10,6 +10,7 @@ claims!(
     the_log_stays_within_its_bound,
     the_log_stays_within_its_bound_also_while_a_follower_is_dead,
     the_log_stays_within_its_bound_also_when_few_entries_fill_it,
+    the_log_stays_within_its_bound_also_when_each_entry_passes_it,
     a_follower_that_is_far_behind_catches_up_by_a_snapshot,
     a_snapshot_asked_for_is_there_when_the_call_returns_also_while_writes_go_on,
     a_follower_catches_up_by_a_snapshot_through_a_bad_network,
@@ -77,6 +78,18 @@ async fn the_log_stays_within_its_bound_also_when_few_entries_fill_it(world: Wor
     within_bound(&cluster, BOUND * 2).await;
     let (values, _) = cluster.converge().await;
     assert!((0..40).all(|key| values.get(&key) == Some(&key)));
+}
+
+async fn the_log_stays_within_its_bound_also_when_each_entry_passes_it(world: World) {
+    // A snapshot is wanted at each apply, also when the one just made covers it already.
+    let options = GroupOptions { snapshot_log_bytes: 1, snapshot_keep_entries: 4, ..World::options() };
+    let cluster = world.cluster_with(3, options).await;
+    for round in 0..20 {
+        fill(&cluster, NodeId(1), round * 20..(round + 1) * 20, 500).await;
+        within_bound(&cluster, 5 * 1000).await;
+    }
+    let (values, _) = cluster.converge().await;
+    assert!((0..400).all(|key| values.get(&key) == Some(&key)));
 }
 
 async fn a_follower_that_is_far_behind_catches_up_by_a_snapshot(world: World) {
