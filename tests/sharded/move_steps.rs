@@ -49,7 +49,7 @@ fn kill_at(
 ) -> Arc<AtomicUsize> {
     let (stage_, kills) = (Arc::clone(stage), Arc::<AtomicUsize>::default());
     let (victim, counted) = (if victim == Victim::Source { source } else { destination }.clone(), Arc::clone(&kills));
-    // The second piece is pulled while a first one is staged.
+    // At the second call for a piece, mostly, a first one is staged.
     let seen = Arc::new(AtomicUsize::new(if call == Call::Chunk { 0 } else { 1 }));
     stage.watch(move |passage| {
         let (stage, victim, counted, seen) =

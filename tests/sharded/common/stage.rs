@@ -42,7 +42,7 @@ pub(crate) enum Call {
 pub(crate) enum When {
     /// It is about to be made.
     Before,
-    /// It was carried out, and the caller has not heard of it yet. Also when it failed.
+    /// It was carried out, and the caller has not heard of it yet. Also when it failed, but for a piece that did not come.
     After,
 }
 
@@ -168,10 +168,14 @@ impl Reach<KvMachine> for Watched {
             return Err(Rejected::NoLeader.into());
         }
         let result = self.group.read(consistency, query, timeout, attempt).await;
-        if let Ok(ReadReply { answer: KvAnswer::Pulled(Pulled::Delta(delta)), .. }) = &result
-            && delta.is_last()
-        {
-            call = Some(Call::LastDelta);
+        match &result {
+            Ok(ReadReply { answer: KvAnswer::Pulled(Pulled::Delta(delta)), .. }) if delta.is_last() => {
+                call = Some(Call::LastDelta);
+            }
+            Ok(ReadReply { answer: KvAnswer::Pulled(Pulled::Chunk(_)), .. }) => {}
+            // A replica that has nothing to give yet; another one is asked.
+            _ if call == Some(Call::Chunk) => call = None,
+            _ => {}
         }
         if !self.passes(call, When::After).await {
             return Err(ReadError::Deadline(timeout));
@@ -296,16 +300,19 @@ impl Stage {
     }
 }
 
-/// Lets so many calls for a piece through, and holds up the next until the gate is opened.
+/// Lets so many pieces through, and holds up the call for the next until the gate is opened.
 pub(crate) fn gate(stage: &Stage, pieces: usize) -> watch::Sender<bool> {
     let (gate, opened) = watch::channel(false);
     let count = Arc::new(AtomicUsize::new(0));
     stage.watch(move |passage| {
         let (mut opened, count) = (opened.clone(), Arc::clone(&count));
         async move {
-            let is_piece = matches!((passage.call, passage.when), (Call::Chunk, When::Before));
-            if is_piece && count.fetch_add(1, Ordering::Relaxed) >= pieces {
-                let _ = opened.wait_for(|opened| *opened).await;
+            match (passage.call, passage.when) {
+                (Call::Chunk, When::After) => _ = count.fetch_add(1, Ordering::Relaxed),
+                (Call::Chunk, When::Before) if count.load(Ordering::Relaxed) >= pieces => {
+                    let _ = opened.wait_for(|opened| *opened).await;
+                }
+                _ => {}
             }
             Fate::Pass
         }
