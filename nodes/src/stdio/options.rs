@@ -51,12 +51,12 @@ impl StdioOptions {
         }
     }
 
-    /// Sends logs to standard error. Without any wish: warnings, and of the consensus engine, which warns of every
-    /// election, only errors.
+    /// Sends logs to standard error. Without any wish: warnings, but nothing of the consensus engine, which
+    /// warns of every election and calls every replica's end an error.
     pub fn start_logging(&self) {
         let filter = match self.log_level {
             Some(level) => EnvFilter::default().add_directive(level.into()),
-            None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,openraft=error")),
+            None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,openraft=off")),
         };
         let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
         // A log that nobody reads must not stop the process; and a second call changes nothing.
