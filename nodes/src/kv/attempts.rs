@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate::Rejected;
 use quorate::env::{Env, Moment};
 
 use super::error::KvError;
@@ -18,6 +19,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_mi
 pub(super) struct Attempts {
     env: Arc<dyn Env>,
     pub(super) deadline: Moment,
+    timeout: Duration,
     /// Which replica to ask: 0 is the likeliest leader.
     pub(super) nth: usize,
     pause: Duration,
@@ -28,7 +30,7 @@ pub(super) struct Attempts {
 impl Attempts {
     pub(super) fn new(env: &Arc<dyn Env>, timeout: Duration) -> Self {
         let deadline = env.now() + timeout;
-        Attempts { env: Arc::clone(env), deadline, nth: 0, pause: PAUSE.0, refusal: None, unknown: None }
+        Attempts { env: Arc::clone(env), deadline, timeout, nth: 0, pause: PAUSE.0, refusal: None, unknown: None }
     }
 
     pub(super) fn left(&self) -> Duration {
@@ -44,7 +46,8 @@ impl Attempts {
     pub(super) fn over(&mut self) -> KvError {
         match self.unknown.take() {
             Some(text) => KvError::Unknown(text),
-            None => self.refusal.take().unwrap_or_else(|| KvError::NoAnswer("no group answered in time".into())),
+            // Without a refusal nothing was even tried.
+            None => self.refusal.take().unwrap_or(KvError::Unavailable(Rejected::Deadline(self.timeout))),
         }
     }
 

@@ -1,0 +1,47 @@
+//! Golden transcripts: every message and every error of the protocol's parts that the binaries speak, as conversations
+//! with real processes. One file of `transcripts/` is one test.
+
+macro_rules! transcripts {
+    ($($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            let name = concat!(stringify!($name), ".txt");
+            crate::transcript::play(name, include_str!(concat!("../transcripts/", stringify!($name), ".txt")));
+        })*
+
+        const ALL: &[&str] = &[$(stringify!($name)),*];
+    };
+}
+
+transcripts! {
+    replica_deadlines
+    replica_faults
+    replica_follower_reads
+    replica_group_configs
+    replica_group_deadlines
+    replica_group_moves
+    replica_group_rules
+    replica_registers
+    replica_rules
+    shardkv_configs
+    shardkv_data
+    shardkv_deadlines
+    shardkv_faults
+    shardkv_groups
+    shardkv_rules
+    shardkv_sessions
+}
+
+#[test]
+fn every_transcript_is_played() {
+    let directory = crate::workspace().join("nodes/tests/transcripts");
+    let names = std::fs::read_dir(directory).expect("the directory can be read").map(|entry| {
+        let path = entry.expect("an entry").path();
+        path.file_stem().expect("a name").to_string_lossy().into_owned()
+    });
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    let mut all = ALL.to_vec();
+    all.sort_unstable();
+    assert_eq!(names, all);
+}
