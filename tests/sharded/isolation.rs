@@ -22,10 +22,7 @@ async fn isolate_first_follower<M: StateMachine>(group: &EmbeddedGroup<M>) {
     let leads = || std::future::ready(group.leader().is_some());
     eventually("the group has a leader", leads).await;
     let follower = (0..group.replicas()).find(|replica| Some(*replica) != group.leader());
-    group
-        .fault(follower.expect("there are followers"), ReplicaFault::Isolate)
-        .await
-        .expect("an isolation needs nothing");
+    group.fault(follower.expect("there are followers"), ReplicaFault::Isolate).await.expect("isolating is possible");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

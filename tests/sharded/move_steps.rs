@@ -61,16 +61,19 @@ fn kill_at(
                 let untold = call == Call::Installed && passage.call == Call::Delete;
                 return if untold && counted.load(Ordering::Relaxed) == 0 { Fate::Lose } else { Fate::Pass };
             }
-            let leader = stage.group(&victim).leader();
-            if let Some(leader) = leader {
-                stage.stop(&victim, leader).await;
-                let (stage, victim) = (Arc::clone(&stage), victim.clone());
-                tokio::spawn(async move {
-                    pause(300).await;
-                    stage.start_again(&victim, leader).await;
-                    counted.fetch_add(1, Ordering::Relaxed);
-                });
-            }
+            let leader = loop {
+                match stage.group(&victim).leader() {
+                    Some(leader) => break leader,
+                    None => pause(5).await,
+                }
+            };
+            stage.stop(&victim, leader).await;
+            let again = (Arc::clone(&stage), victim.clone());
+            tokio::spawn(async move {
+                pause(300).await;
+                again.0.start_again(&again.1, leader).await;
+                counted.fetch_add(1, Ordering::Relaxed);
+            });
             if passage.caller == victim { Fate::Never } else { Fate::Pass }
         }
     });

@@ -2,17 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use quorate_nodes::embedded::ReplicaFault;
-use quorate_statemachines::kv::KvOp;
-use quorate_tests::checker::kv::{StringAnswer, StringOp, Strings};
-use quorate_tests::checker::{Keyed, Limits, Verdict, check};
-use quorate_tests::history::History;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-use crate::common::{Client, Cluster, Setup, json, key, keys, pause, text};
+use crate::common::{Cluster, RandomClients, Setup, key, pause};
 
 /// What a run does to its group.
 #[derive(Clone, Copy, Default)]
@@ -56,7 +51,7 @@ async fn round(cluster: &Cluster, trouble: Trouble, rng: &mut SmallRng) {
     if trouble.partitions {
         for _ in 0..3 {
             split(cluster, rng);
-            pause(rng.random_range(600..800)).await;
+            pause(rng.random_range(1000..1200)).await;
         }
         cluster.network().heal_all();
         pause(500).await;
@@ -139,66 +134,16 @@ async fn partitions_crashes_and_losses_together_lose_and_double_no_append_long()
     own_keys(Trouble { unreliable: true, snapshots_at: Some(1000), ..trouble }).await;
 }
 
-/// Does random things to random keys until it is stopped. What is not done in time stays open in the history.
-async fn random_client(
-    client: Client,
-    mut rng: SmallRng,
-    (process, history): (u64, History<Keyed<StringOp>, StringAnswer>),
-    stop: Arc<AtomicBool>,
-) {
-    let keys = keys();
-    while !stop.load(Ordering::Relaxed) {
-        let key = Arc::clone(&keys[rng.random_range(0..keys.len())]);
-        let value = text(&mut rng, 5);
-        let op = match rng.random_range(0..100) {
-            0..50 => StringOp::Append(value.clone()),
-            50..55 => StringOp::Put(value.clone()),
-            _ => StringOp::Get,
-        };
-        let call = history.invoke(process, Keyed::new(&*key, op.clone()));
-        let patience = Duration::from_secs(3);
-        let value = json(&value);
-        let answer = match op {
-            StringOp::Get => {
-                client.read_within(&key, patience).await.map(|text| StringAnswer::Value(text.unwrap_or_default()))
-            }
-            StringOp::Put(_) => client.run_within(KvOp::Put { key, value }, patience).await.map(|_| StringAnswer::Done),
-            StringOp::Append(_) => {
-                client.run_within(KvOp::Append { key, value }, patience).await.map(|_| StringAnswer::Done)
-            }
-        };
-        match answer {
-            Ok(answer) => call.ok(answer),
-            Err(_) => call.info(),
-        }
-    }
-}
-
 async fn linearizable(trouble: Trouble) {
     let cluster = start(trouble).await;
-    let (history, stop) = (History::new(), Arc::<AtomicBool>::default());
-    let clients: Vec<_> = (0..trouble.clients)
-        .map(|process| {
-            let rng = cluster.seed.rng(100 + process);
-            tokio::spawn(random_client(cluster.client(), rng, (process, history.clone()), Arc::clone(&stop)))
-        })
-        .collect();
+    let clients = RandomClients::start(&cluster, trouble.clients);
     let mut rng = cluster.seed.rng(1);
     for _ in 0..trouble.rounds {
         round(&cluster, trouble, &mut rng).await;
     }
-    stop.store(true, Ordering::Relaxed);
-    for client in clients {
-        client.await.expect("a client has failed");
-    }
+    clients.judge().await;
     cluster.check_logs([0]).await;
     cluster.end().await;
-    let operations = history.operations();
-    let verdict = check(&Strings, &operations, Limits::default());
-    if let Verdict::NotLinearizable(counterexample) = &verdict {
-        panic!("{}", counterexample.describe(&operations));
-    }
-    assert!(verdict.is_linearizable(), "{} operations: {verdict}", operations.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
