@@ -138,6 +138,8 @@ impl GroupCore {
         match self.caller.call(leader, self.id, request, timeout).await {
             Ok(Reply::Write(Ok(outcomes))) if outcomes.len() == writes.len() => judged(outcomes),
             Ok(Reply::Write(Err(WriteError::Rejected(cause)))) if is_passing(&cause) => Attempt::Refused(cause),
+            // What the session has forgotten it will not remember at another attempt.
+            Ok(Reply::Write(Err(error @ WriteError::Unknown(Unknown::Session(_))))) => Attempt::Failed(error),
             Ok(Reply::Write(Err(WriteError::Unknown(cause)))) => Attempt::Unknown(cause),
             Ok(Reply::Write(Err(error))) => Attempt::Failed(error),
             Ok(Reply::Refused(cause)) => Attempt::Refused(cause),
