@@ -295,12 +295,13 @@ impl KvClient {
     pub async fn change(&self, command: &configlog::Command, timeout: Duration) -> Result<configlog::Reply, KvError> {
         let mut way = Way::new(self, timeout);
         while !way.attempts.left().is_zero() {
-            match self.configs.write(command, way.attempts.left(), way.attempts.nth).await {
-                Ok(written) => {
-                    // What was cached is old now, and whoever is told so must not be answered from it.
-                    *self.cached.write().unwrap_or_else(PoisonError::into_inner) = None;
-                    return Ok(written.reply);
-                }
+            let result = self.configs.write(command, way.attempts.left(), way.attempts.nth).await;
+            if !matches!(result, Err(WriteError::Rejected(_))) {
+                // What was cached may be old now, and whoever is told of the change must not be answered from it.
+                *self.cached.write().unwrap_or_else(PoisonError::into_inner) = None;
+            }
+            match result {
+                Ok(written) => return Ok(written.reply),
                 Err(WriteError::Rejected(cause)) => way.attempts.another_replica(cause.into()).await,
                 Err(error) => return Err(KvError::Unknown(error.to_string())),
             }

@@ -65,14 +65,19 @@ impl DirectClient {
         timeout: Duration,
     ) -> Result<Outcome, KvError> {
         let mut attempts = Attempts::new(&self.env, timeout);
-        let shard = self.shard(&mut attempts, target, op.key()).await?;
+        let key = Arc::clone(op.key());
+        let shard = self.shard(&mut attempts, target, &key).await?;
         let mut numbered = self.sessions.number(op, session);
         let place = (target.gid.clone(), shard);
         while !attempts.left().is_zero() {
             match self.sessions.attempt(&mut attempts, &mut numbered, place.clone(), shard, target.group).await {
                 Attempt::Done(outcome) => return Ok(outcome),
                 Attempt::Again => {}
-                Attempt::NotServed(why) => wait_for(&mut attempts, why).await?,
+                Attempt::NotServed(why) => {
+                    wait_for(&mut attempts, why).await?;
+                    // By reading: what is proposed while the shard is away only makes the log longer.
+                    served(&mut attempts, target, shard, &key).await?;
+                }
                 Attempt::Failed(error) => return Err(error),
             }
         }
@@ -86,14 +91,7 @@ impl DirectClient {
     pub async fn get(&self, target: Target<'_>, key: &Arc<str>, timeout: Duration) -> Result<Option<Json>, KvError> {
         let mut attempts = Attempts::new(&self.env, timeout);
         let shard = self.shard(&mut attempts, target, key).await?;
-        let query = KvQuery::Get { shard, key: Arc::clone(key) };
-        loop {
-            match ask(&mut attempts, target, &query).await?.answer {
-                KvAnswer::Value(value) => return Ok(value),
-                KvAnswer::NotServed(why) => wait_for(&mut attempts, why).await?,
-                other => return Err(KvError::Invalid(format!("another query's answer: {other:?}"))),
-            }
-        }
+        served(&mut attempts, target, shard, key).await
     }
 
     /// The keys of a range over all shards that the group serves, in their order: linearizable for each shard, not
@@ -221,6 +219,23 @@ async fn ask(attempts: &mut Attempts, target: Target<'_>, query: &KvQuery) -> Re
         }
     }
     Err(attempts.over())
+}
+
+/// Waits until the shard is served; the key's value then.
+async fn served(
+    attempts: &mut Attempts,
+    target: Target<'_>,
+    shard: ShardId,
+    key: &Arc<str>,
+) -> Result<Option<Json>, KvError> {
+    let query = KvQuery::Get { shard, key: Arc::clone(key) };
+    loop {
+        match ask(attempts, target, &query).await?.answer {
+            KvAnswer::Value(value) => return Ok(value),
+            KvAnswer::NotServed(why) => wait_for(attempts, why).await?,
+            other => return Err(KvError::Invalid(format!("another query's answer: {other:?}"))),
+        }
+    }
 }
 
 /// Waits a little for a shard that is on its way; any other refusal is final.

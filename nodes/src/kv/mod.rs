@@ -8,6 +8,8 @@ mod attempts;
 mod client;
 mod configure;
 mod direct;
+#[cfg(test)]
+mod direct_tests;
 mod driver;
 mod error;
 mod groups;

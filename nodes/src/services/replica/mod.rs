@@ -7,6 +7,8 @@
 mod registers;
 mod request;
 mod sessions;
+#[cfg(test)]
+mod sessions_tests;
 
 use std::sync::{Arc, OnceLock};
 
