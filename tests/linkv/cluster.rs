@@ -1,0 +1,94 @@
+//! A service behind its protocol, and any number of clients of it at once.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use quorate_nodes::stdio::{ServeOptions, Service, serve};
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A service that is being served. Clones talk to the same one.
+#[derive(Clone)]
+pub(crate) struct Cluster(Arc<Shared>);
+
+struct Shared {
+    input: tokio::sync::Mutex<Option<DuplexStream>>,
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Map<String, Value>>>>,
+    next: AtomicU64,
+    serving: Mutex<Option<JoinHandle<std::io::Result<()>>>>,
+}
+
+impl Cluster {
+    pub(crate) fn serve<S: Service>(service: S, request_timeout: Duration) -> Cluster {
+        let options = ServeOptions { request_timeout, allow_faults: true, ..ServeOptions::default() };
+        let (input, their_input) = duplex(64 * 1024);
+        let (their_output, output) = duplex(64 * 1024);
+        let serving = tokio::spawn(serve(service, their_input, their_output, options));
+        let cluster = Cluster(Arc::new(Shared {
+            input: tokio::sync::Mutex::new(Some(input)),
+            waiting: Mutex::default(),
+            next: AtomicU64::new(1),
+            serving: Mutex::new(Some(serving)),
+        }));
+        let shared = Arc::downgrade(&cluster.0);
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(output).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                let mut message: Value = serde_json::from_str(&line).expect("a message");
+                let answered = message["body"]["in_reply_to"].as_u64().expect("an answer");
+                let waiter = shared.upgrade().and_then(|shared| shared.waiting.lock().unwrap().remove(&answered));
+                if let (Some(waiter), Value::Object(body)) = (waiter, message["body"].take()) {
+                    let _ = waiter.send(body);
+                }
+            }
+        });
+        cluster
+    }
+
+    /// Sends a request and waits for its answer, which always comes.
+    pub(crate) async fn ask(&self, src: &str, dest: &str, kind: &str, fields: Value) -> Map<String, Value> {
+        let msg_id = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let mut body = json!({ "type": kind, "msg_id": msg_id });
+        if let (Some(body), Value::Object(fields)) = (body.as_object_mut(), fields) {
+            body.extend(fields);
+        }
+        let (sender, answer) = oneshot::channel();
+        self.0.waiting.lock().unwrap().insert(msg_id, sender);
+        let line = format!("{}\n", json!({ "src": src, "dest": dest, "body": body }));
+        let mut input = self.0.input.lock().await;
+        input.as_mut().expect("the input is open").write_all(line.as_bytes()).await.expect("the service reads");
+        drop(input);
+        answer.await.expect("every request is answered")
+    }
+
+    /// Asks until the answer is a good one.
+    pub(crate) async fn insist(&self, src: &str, dest: &str, kind: &str, fields: Value) -> Map<String, Value> {
+        loop {
+            let answer = self.ask(src, dest, kind, fields.clone()).await;
+            if code(&answer).is_none() {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub(crate) async fn fault(&self, action: &str, target: &str) {
+        self.insist("nemesis", "n1", "fault", json!({ "action": action, "target": target })).await;
+    }
+
+    /// Ends the input; the service must end well.
+    pub(crate) async fn end(self) {
+        self.0.input.lock().await.take();
+        let serving = self.0.serving.lock().unwrap().take().expect("it is ended once");
+        serving.await.expect("it does not panic").expect("it writes its answers");
+    }
+}
+
+/// The code of an answer that is an error.
+pub(crate) fn code(answer: &Map<String, Value>) -> Option<u64> {
+    (answer["type"] == "error").then(|| answer["code"].as_u64().expect("an error has a code"))
+}
