@@ -80,6 +80,7 @@ impl Replica {
     /// Starts a replica on what its stores hold.
     pub(crate) async fn start(spec: ReplicaSpec) -> Result<Arc<Replica>, Fatal> {
         let config = Arc::new(config(&spec)?);
+        outwait_lease(&spec).await?;
         let state = State::new(spec.machine, spec.options.session_ttl);
         let shared = Arc::new(Shared::new(
             state,
@@ -318,6 +319,16 @@ impl Replica {
             None => Unknown::AnswerLost("the replica was shut down".into()).into(),
         }
     }
+}
+
+/// Waits as long as a leader's lease may still run that this replica acknowledged in an earlier life. openraft has forgotten
+/// it, and could vote for another leader, or stand itself, while the old one still answers lease reads.
+async fn outwait_lease(spec: &ReplicaSpec) -> Result<(), Fatal> {
+    let vote = spec.log.vote().await.map_err(|error| Fatal(format!("vote of {}: {error}", spec.group)))?;
+    if vote.is_some() {
+        spec.env.sleep(spec.options.election_timeout.1).await;
+    }
+    Ok(())
 }
 
 /// openraft's settings from ours.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use quorate::transport::Link;
 use quorate::{Consistency, ReadError};
 
 use crate::common::{CALL, Command, Oracle, Seen, World, claims};
@@ -12,6 +13,7 @@ claims!(
     a_follower_answers_at_its_own_replica_and_sees_every_acknowledged_write,
     a_follower_whose_applies_lag_waits_for_them,
     a_new_leader_reads_what_its_predecessor_acknowledged,
+    a_voter_that_restarts_keeps_to_the_lease_that_it_acknowledged,
     a_local_read_promises_nothing_and_needs_nobody,
 );
 
@@ -105,6 +107,27 @@ async fn a_new_leader_reads_what_its_predecessor_acknowledged(world: World) {
         let read = cluster.read(via, Consistency::LinearizableHere, 1, CALL).await.unwrap();
         assert_eq!(read.answer, value);
         cluster.start(old).await;
+    }
+}
+
+async fn a_voter_that_restarts_keeps_to_the_lease_that_it_acknowledged(world: World) {
+    for value in 2..6 {
+        let cluster = world.cluster(3).await;
+        let old = cluster.leader().await;
+        let [voter, candidate] = cluster.others(old)[..] else { panic!("there are three nodes") };
+        cluster.raise(old, 1, 1).await;
+        // The candidate hears nothing of the leader any more; the voter does, and so refuses its vote.
+        cluster.network.cut(Link::one(old, candidate));
+        cluster.network.cut(Link::one(candidate, old));
+        world.sleep(Duration::from_millis(300 + 7 * value)).await;
+        cluster.stop(voter).await;
+        cluster.network.isolate(old);
+        cluster.start(voter).await;
+        let new = cluster.leader_among(&[voter, candidate]).await;
+        cluster.raise(new, 1, value).await;
+        if let Ok(read) = cluster.read(old, Consistency::Lease, 1, Duration::from_millis(1)).await {
+            assert_eq!(read.answer, value, "the lease outlived the leadership");
+        }
     }
 }
 
