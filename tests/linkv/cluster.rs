@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use quorate_nodes::stdio::{ServeOptions, Service, serve};
@@ -20,6 +20,12 @@ struct Shared {
     waiting: Mutex<HashMap<u64, oneshot::Sender<Map<String, Value>>>>,
     next: AtomicU64,
     serving: Mutex<Option<JoinHandle<std::io::Result<()>>>>,
+}
+
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Map<String, Value>>>> {
+        self.waiting.lock().expect("nobody panicked")
+    }
 }
 
 impl Cluster {
@@ -40,7 +46,7 @@ impl Cluster {
             while let Ok(Some(line)) = lines.next_line().await {
                 let mut message: Value = serde_json::from_str(&line).expect("a message");
                 let answered = message["body"]["in_reply_to"].as_u64().expect("an answer");
-                let waiter = shared.upgrade().and_then(|shared| shared.waiting.lock().unwrap().remove(&answered));
+                let waiter = shared.upgrade().and_then(|shared| shared.waiting().remove(&answered));
                 if let (Some(waiter), Value::Object(body)) = (waiter, message["body"].take()) {
                     let _ = waiter.send(body);
                 }
@@ -57,7 +63,7 @@ impl Cluster {
             body.extend(fields);
         }
         let (sender, answer) = oneshot::channel();
-        self.0.waiting.lock().unwrap().insert(msg_id, sender);
+        self.0.waiting().insert(msg_id, sender);
         let line = format!("{}\n", json!({ "src": src, "dest": dest, "body": body }));
         let mut input = self.0.input.lock().await;
         input.as_mut().expect("the input is open").write_all(line.as_bytes()).await.expect("the service reads");
@@ -83,7 +89,7 @@ impl Cluster {
     /// Ends the input; the service must end well.
     pub(crate) async fn end(self) {
         self.0.input.lock().await.take();
-        let serving = self.0.serving.lock().unwrap().take().expect("it is ended once");
+        let serving = self.0.serving.lock().expect("nobody panicked").take().expect("it is ended once");
         serving.await.expect("it does not panic").expect("it writes its answers");
     }
 }

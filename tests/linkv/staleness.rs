@@ -21,7 +21,7 @@ async fn a_followers_answer_is_never_older_than_it_says() {
         for value in 1..400 {
             let answer = cluster.ask("w", "n1", "write", json!({ "key": "k", "value": value })).await;
             if code(&answer).is_none() {
-                acknowledged.lock().unwrap().push((value, Instant::now()));
+                acknowledged.lock().expect("nobody panicked").push((value, Instant::now()));
             }
             if value % 100 == 50 {
                 cluster.fault("isolate", "n3").await;
@@ -47,8 +47,13 @@ async fn a_followers_answer_is_never_older_than_it_says() {
             assert_eq!(is_redirected, answer["served_by"] != node, "{answer:?} of {node}");
             assert!(answer["linearizable"] == true || !is_redirected, "{answer:?}");
             let fresh_at = called.checked_sub(Duration::from_millis(age)).expect("the machine runs for longer");
-            let expected =
-                acknowledged.lock().unwrap().iter().rev().find(|(_, at)| *at <= fresh_at).map(|(value, _)| *value);
+            let expected = acknowledged
+                .lock()
+                .expect("nobody panicked")
+                .iter()
+                .rev()
+                .find(|(_, at)| *at <= fresh_at)
+                .map(|(value, _)| *value);
             let value = answer["value"].as_u64().expect("it was written");
             assert!(Some(value) >= expected, "{answer:?}, but {expected:?} was acknowledged {age} ms before the call");
             answered += 1;
