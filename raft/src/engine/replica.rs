@@ -334,6 +334,9 @@ async fn outwait_lease(spec: &ReplicaSpec) -> Result<(), Fatal> {
 /// openraft's settings from ours.
 fn config(spec: &ReplicaSpec) -> Result<Config, Fatal> {
     let options = &spec.options;
+    if options.lease_margin >= options.election_timeout.1 {
+        return Err(Fatal(format!("options of {}: the lease margin leaves nothing of the lease", spec.group)));
+    }
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let config = Config {
         cluster_name: spec.group.to_string(),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::types::{Outcome, StoredMembership};
 use crate::log::{Action, Proposal};
-use crate::machine::{EntryContext, Machine};
+use crate::machine::{EntryContext, Machine, Undecodable};
 use crate::sessions::{Begin, SessionRecord, Stamp, Table, digest};
 use crate::snapshot::{RecordReader, Records, SnapshotReader, SnapshotView};
 use crate::types::{LogId, LogTime};
@@ -33,6 +33,8 @@ pub(crate) struct State {
     session_ttl: Duration,
     sessions: Table,
     machine: Box<dyn Machine>,
+    /// A restore has failed half-way: there is nothing to answer from, and the replica is about to stop.
+    torn: bool,
 }
 
 /// The first record of a snapshot stream; the sessions follow, then the machine's own pieces.
@@ -52,6 +54,7 @@ impl State {
             session_ttl,
             sessions: Table::new(session_ttl),
             machine,
+            torn: false,
         }
     }
 
@@ -71,7 +74,10 @@ impl State {
     }
 
     /// Answers a query from what is applied.
-    pub(crate) fn query(&self, query: &[u8]) -> Result<Bytes, crate::machine::Undecodable> {
+    pub(crate) fn query(&self, query: &[u8]) -> Result<Bytes, Undecodable> {
+        if self.torn {
+            return Err(Undecodable("a snapshot could not be restored: this replica stops".into()));
+        }
         self.machine.query(query)
     }
 
@@ -94,7 +100,9 @@ impl State {
                 records.read()?.ok_or_else(|| invalid("a snapshot that ends in its sessions"))?;
             sessions.restore(record);
         }
+        self.torn = true;
         self.machine.restore(&mut records)?;
+        self.torn = false;
         self.time = header.time;
         self.sessions = sessions;
         Ok(())
@@ -185,5 +193,87 @@ impl SnapshotReader for Chained {
             self.first = None;
         }
         self.then.next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Typed;
+    use crate::snapshot::{MemorySnapshots, SnapshotStore, read_records};
+    use crate::{StateMachine, Term};
+
+    /// Remembers the last command.
+    #[derive(Default)]
+    struct Last(u64);
+
+    impl StateMachine for Last {
+        type Command = u64;
+        type Reply = u64;
+        type Query = ();
+        type Answer = u64;
+
+        fn apply(&mut self, _: EntryContext, command: u64) -> u64 {
+            std::mem::replace(&mut self.0, command)
+        }
+
+        fn query(&self, (): ()) -> u64 {
+            self.0
+        }
+
+        fn snapshot(&self) -> Box<dyn SnapshotView> {
+            let last = self.0;
+            Records::view(move || [last, last].into_iter())
+        }
+
+        fn restore(&mut self, reader: &mut dyn SnapshotReader) -> io::Result<()> {
+            for record in read_records(reader) {
+                self.0 = record?;
+            }
+            Ok(())
+        }
+    }
+
+    fn state() -> State {
+        State::new(Box::<Typed<Last>>::default(), Duration::from_secs(60))
+    }
+
+    fn applied(state: &mut State, index: u64, stamped: u64, command: u64) -> Outcome {
+        let id = LogId { term: Term(1), index: crate::Index(index) };
+        let action = Action::Apply(crate::machine::encode(&command));
+        state.apply(id, &Proposal { stamped: LogTime(stamped), session: None, action })
+    }
+
+    #[tokio::test]
+    async fn a_state_whose_restore_failed_half_way_answers_nothing() {
+        let mut source = state();
+        applied(&mut source, 0, 5, 7);
+        let view = source.view();
+        let mut pieces = view.open();
+        let mut whole = Vec::new();
+        while let Some(piece) = pieces.next().unwrap() {
+            whole.extend_from_slice(&piece);
+        }
+        let mut sink = MemorySnapshots::new().receive().await.unwrap();
+        sink.write(Bytes::copy_from_slice(&whole[..whole.len() - 1])).await.unwrap();
+        let cut = sink.finish().await.unwrap();
+
+        let mut target = state();
+        let query = crate::machine::encode(&());
+        assert!(target.restore(cut.as_ref()).is_err());
+        assert!(target.query(&query).is_err());
+        target.restore(view.as_ref()).unwrap();
+        assert_eq!(target.query(&query), Ok(crate::machine::encode(&7u64)));
+    }
+
+    #[test]
+    fn the_logs_time_never_goes_back_and_one_wrong_clock_moves_it_by_a_bounded_step() {
+        let mut state = state();
+        applied(&mut state, 0, 1_000_000, 1);
+        assert_eq!(state.time, LogTime(1_000_000), "the first entry sets it");
+        applied(&mut state, 1, 999_000, 1);
+        assert_eq!(state.time, LogTime(1_000_000));
+        applied(&mut state, 2, u64::MAX, 1);
+        assert_eq!(state.time, LogTime(1_060_000));
     }
 }

@@ -205,8 +205,8 @@ impl<M: StateMachine> Group<M> {
     /// Hands leadership to the voter `to`, and returns when `to` itself says that it leads.
     ///
     /// # Errors
-    /// `Rejected` when `to` cannot take over now (not a voter, silent, far behind): nothing happened. `Unknown` when it
-    /// did not arrive by the deadline.
+    /// `Rejected` when `to` cannot take over now (not a voter, silent, far behind), or another node came to lead in its
+    /// place. `Unknown` when it did not arrive by the deadline.
     pub async fn transfer_leadership(&self, to: NodeId, timeout: Duration) -> Result<(), AdminError> {
         self.core.change(Change::Transfer(to), timeout).await
     }
