@@ -1,8 +1,9 @@
 //! The node binaries, run as the processes that they are.
 //!
 //! `samples`: the protocol's samples. `transcripts`: golden conversations, every message and every error. `processes`:
-//! what the binaries are fed, how they end, what they never do.
+//! what the binaries are fed, how they end, what they never do. `piped`: transcripts that are sent at once.
 
+mod piped;
 mod process;
 mod processes;
 mod samples;
