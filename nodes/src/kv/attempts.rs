@@ -69,8 +69,11 @@ impl Attempts {
         self.unknown = Some(text);
     }
 
+    /// Takes note of why an attempt was refused; that nobody answered says less than any other reason.
     pub(super) fn refused(&mut self, error: KvError) {
-        self.refusal = Some(error);
+        if self.refusal.is_none() || !matches!(error, KvError::NoAnswer(_)) {
+            self.refusal = Some(error);
+        }
     }
 
     /// The replica asked did not accept, or did not answer: the next attempt goes to another one.
