@@ -12,7 +12,9 @@ fn pipe(name: &str, script: &str) {
     let command = lines.find_map(|line| line.strip_prefix('$')).expect("what to run");
     let mut words = command.split_whitespace();
     let binary = words.next().expect("a binary");
-    let mut process = Process::start(binary, &words.collect::<Vec<_>>());
+    // The input ends at once, and a slow machine is given the time that it needs.
+    let args: Vec<&str> = words.chain(["--drain-timeout", "60000"]).collect();
+    let mut process = Process::start(binary, &args);
     let mut expected = Vec::new();
     for line in lines {
         if let Some(sent) = line.strip_prefix("> ") {

@@ -96,7 +96,7 @@ fn no_digit_of_a_value_is_lost() {
     let digits = "123456789012345678901234567890.12345678901234567890";
     for (binary, node) in [("replica", "n1"), ("shardkv", "n1")] {
         let mut child = Command::new(crate::binary(binary))
-            .args(["--request-timeout", "30000"])
+            .args(["--request-timeout", "60000", "--drain-timeout", "60000"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -122,7 +122,7 @@ fn no_digit_of_a_value_is_lost() {
 
 #[test]
 fn what_was_read_before_the_end_of_the_input_is_carried_out() {
-    let mut process = start("replica");
+    let mut process = Process::start("replica", &["--request-timeout", "60000", "--drain-timeout", "60000"]);
     let mut lines = vec![request(
         "c0",
         "n1",

@@ -27,7 +27,7 @@ fn play_all(directory: &Path, binaries: &[&str]) -> usize {
 }
 
 fn play(binary: &str, name: &str, input: &Path, expected: &Path) {
-    let mut process = Process::start(binary, &[]);
+    let mut process = Process::start(binary, &["--request-timeout", "60000", "--drain-timeout", "60000"]);
     process.send(fs::read(input).expect("the input can be read"));
     let ended = process.end();
     ended.assert_well();
