@@ -1,7 +1,8 @@
 //! The newest snapshot in memory: a view that shares its structure with the live state, so keeping it costs nothing.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use bytes::Bytes;
 
@@ -24,7 +25,9 @@ impl SnapshotStore for MemorySnapshots {
         let snapshot = Snapshot { meta, view };
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if slot.as_ref().is_none_or(|held| held.meta.last <= snapshot.meta.last) {
-            *slot = Some(snapshot.clone());
+            let replaced = slot.replace(snapshot.clone());
+            drop(slot);
+            dispose(replaced);
         }
         Ok(snapshot)
     }
@@ -35,6 +38,21 @@ impl SnapshotStore for MemorySnapshots {
 
     async fn receive(&self) -> io::Result<Box<dyn SnapshotSink>> {
         Ok(Box::<Received>::default())
+    }
+}
+
+/// Frees a snapshot on a thread kept for that: it may be the last owner of a state that the machine has since given up,
+/// and freeing 100 MB of small values takes tens of milliseconds, in which no group on this thread would get anywhere.
+/// One thread for all, so that the replicas of one process do not free theirs on every core at once.
+fn dispose(replaced: Option<Snapshot>) {
+    static DISPOSER: LazyLock<Sender<Snapshot>> = LazyLock::new(|| {
+        let (sender, replaced) = channel::<Snapshot>();
+        // Where no thread is to be had the receiver is dropped here, and each snapshot is freed by the failing `send`.
+        let _ = std::thread::Builder::new().name("free-snapshots".into()).spawn(move || replaced.iter().for_each(drop));
+        sender
+    });
+    if let Some(snapshot) = replaced {
+        let _ = DISPOSER.send(snapshot);
     }
 }
 
