@@ -6,6 +6,7 @@
 //! file, or the iteration order of a hash map; two replicas that differ by one byte are a bug that no retry mends.
 //! Leaves out: sessions (see [`crate::sessions`]) and consistency (see [`crate::reads`]), which come from outside.
 
+use std::cell::Cell;
 use std::io;
 
 use bytes::Bytes;
@@ -18,8 +19,11 @@ use crate::types::{Index, LogTime, Term};
 /// All that `apply` may know besides the state and the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryContext {
-    /// The entry's index in the group's log. Grows with every applied command; never repeats.
+    /// The entry's index in the group's log. Commands that were proposed together share an entry; together with `place`
+    /// it grows with every applied command and never repeats.
     pub index: Index,
+    /// The command's place among those of its entry, from 0.
+    pub place: u32,
     /// The term of the leader that proposed it.
     pub term: Term,
     /// The log's time: never goes back from one entry to the next.
@@ -99,12 +103,27 @@ impl<M: StateMachine> Machine for Typed<M> {
     }
 }
 
+/// Messages up to this size are copied out of the buffer.
+const SMALL: usize = 1024;
+
+thread_local! {
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 /// Encodes a message of a state machine.
 ///
 /// # Panics
 /// When the message's own `Serialize` fails, which postcard's growing buffer leaves as the only cause: a bug of the type.
 pub fn encode<T: Serialize>(message: &T) -> Bytes {
-    match postcard::to_stdvec(message) {
+    // Most messages are small: written to a buffer that is kept, they take one allocation of their own size.
+    let buffer = BUFFER.take();
+    match postcard::to_extend(message, buffer) {
+        Ok(mut bytes) if bytes.len() <= SMALL => {
+            let message = Bytes::copy_from_slice(&bytes);
+            bytes.clear();
+            BUFFER.set(bytes);
+            message
+        }
         Ok(bytes) => Bytes::from(bytes),
         Err(error) => panic!("a message's Serialize failed: {error}"),
     }

@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     fn apply(machine: &mut RegisterMachine, command: RegisterCommand) -> RegisterReply {
-        machine.apply(EntryContext { index: Index(1), term: Term(1), time: LogTime(0) }, command)
+        machine.apply(EntryContext { index: Index(1), place: 0, term: Term(1), time: LogTime(0) }, command)
     }
 
     fn write(key: &str, value: &str) -> RegisterCommand {

@@ -36,7 +36,7 @@ impl Alone {
         let mut state = self.0.lock().unwrap();
         state.index += 1;
         let (index, time) = (state.index, state.time);
-        let entry = EntryContext { index: Index(index), term: Term(1), time };
+        let entry = EntryContext { index: Index(index), place: 0, term: Term(1), time };
         (index, state.machine.apply(entry, command))
     }
 

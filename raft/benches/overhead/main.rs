@@ -78,7 +78,12 @@ async fn writes(effort: &Effort) {
 
 async fn profile() {
     let group = ours::Group::start().await;
-    line("quorate", 1024, measure::during(Duration::from_secs(8), 1024, group.writer()).await, "");
+    println!("a write's future takes {} bytes", size_of_val(&group.writer().run()));
+    let clients = std::env::var("CLIENTS").map_or(1024, |clients| clients.parse().unwrap());
+    let before = group.messages();
+    let rate = measure::during(Duration::from_secs(8), clients, group.writer()).await;
+    let messages = (group.messages() - before) as f64 / (rate.per_second * 9.6);
+    line("quorate", clients, rate, &format!("{messages:.3} messages a write"));
     group.stop().await;
 }
 

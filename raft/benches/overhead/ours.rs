@@ -55,6 +55,7 @@ impl StateMachine for Sum {
 type Handle = quorate::Group<Sum>;
 
 pub(crate) struct Group {
+    network: MemoryNetwork,
     hosts: Vec<Arc<Host>>,
     replicas: Vec<Handle>,
 }
@@ -83,13 +84,18 @@ impl Group {
         }
         replicas[0].initialize(BTreeSet::from(nodes)).await.unwrap();
         replicas[0].watch().wait_for(|now| now.leader == Some(nodes[0])).await.unwrap();
-        Group { hosts, replicas }
+        Group { network, hosts, replicas }
     }
 
     pub(crate) async fn stop(self) {
         for host in self.hosts {
             host.shutdown().await;
         }
+    }
+
+    /// Messages that the replicas have sent to each other.
+    pub(crate) fn messages(&self) -> u64 {
+        self.network.traffic().messages()
     }
 
     pub(crate) fn writer(&self) -> Writer {

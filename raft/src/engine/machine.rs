@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use tokio::sync::Notify;
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::applied::AppliedIndex;
 use super::state::State;
 use super::types::{
-    Outcome, RaftLogId, RaftSnapshotMeta, StoredMembership, TypeConfig, log_id_from, log_id_into, membership_from,
+    Outcomes, RaftLogId, RaftSnapshotMeta, StoredMembership, TypeConfig, log_id_from, log_id_into, membership_from,
     membership_into,
 };
 use crate::log::{LogStore, Payload};
@@ -83,20 +83,31 @@ impl Shared {
         Ok(())
     }
 
-    fn apply(&self, batch: Vec<EntryResponder<TypeConfig>>) {
+    fn apply(
+        &self,
+        batch: impl ExactSizeIterator<Item = Result<EntryResponder<TypeConfig>, io::Error>>,
+    ) -> io::Result<()> {
         let mut last = None;
+        let mut failure = Ok(());
         let mut answers = Vec::with_capacity(batch.len());
         let mut state = self.write();
-        for (entry, responder) in batch {
+        for item in batch {
+            let (entry, responder) = match item {
+                Ok(item) => item,
+                Err(error) => {
+                    failure = Err(error);
+                    break;
+                }
+            };
             assert!(state.last < Some(entry.id), "{} applied after {:?}", entry.id, state.last);
             let outcome = match &entry.payload {
-                Payload::Command(proposal) => state.apply(entry.id, proposal),
+                Payload::Writes(proposal) => state.apply(entry.id, proposal),
                 Payload::Membership(membership) => {
                     let id = Some(log_id_into(entry.id));
                     state.membership = StoredMembership::new(id, membership_into(membership));
-                    Outcome::Nothing
+                    Outcomes::default()
                 }
-                Payload::Blank => Outcome::Nothing,
+                Payload::Blank => Outcomes::default(),
             };
             state.last = Some(entry.id);
             last = Some(entry.id.index);
@@ -112,6 +123,7 @@ impl Shared {
         for (responder, outcome) in answers {
             responder.send(outcome);
         }
+        failure
     }
 
     fn view(&self) -> (SnapshotMeta, Arc<dyn SnapshotView>) {
@@ -159,13 +171,20 @@ impl RaftStateMachine<TypeConfig> for MachineAdapter {
         Ok((state.last.map(log_id_into), state.membership.clone()))
     }
 
-    async fn apply<S>(&mut self, entries: S) -> Result<(), io::Error>
+    async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
     where
         S: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
     {
-        let mut chunks = entries.ready_chunks(BATCH);
-        while let Some(chunk) = chunks.next().await {
-            self.0.apply(chunk.into_iter().collect::<Result<_, _>>()?);
+        let mut batch = Vec::new();
+        while let Some(first) = entries.next().await {
+            batch.push(first);
+            // What is there already is applied under the same lock.
+            while batch.len() < BATCH
+                && let Some(Some(next)) = entries.next().now_or_never()
+            {
+                batch.push(next);
+            }
+            self.0.apply(batch.drain(..))?;
         }
         if self.0.log.bytes() > self.0.snapshot_bytes {
             self.0.snapshot_wanted.notify_one();

@@ -10,6 +10,7 @@ mod leadership;
 mod log;
 mod machine;
 mod network;
+mod proposer;
 mod replica;
 mod runtime;
 mod state;
@@ -18,4 +19,5 @@ mod suite;
 mod types;
 mod watch;
 
+pub(crate) use proposer::Proposed;
 pub(crate) use replica::{NotHere, Replica, ReplicaSpec};

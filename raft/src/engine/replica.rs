@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use openraft::errors::{
     ChangeMembershipError, ClientWriteError, Fatal as RaftFatal, ForwardReason, ForwardToLeader, InitializeError,
     LinearizableReadError, RaftError,
@@ -21,19 +20,19 @@ use super::inbound::{self, Incoming};
 use super::log::LogAdapter;
 use super::machine::{MachineAdapter, Shared};
 use super::network::Network;
+use super::proposer::{Proposed, Proposer};
 use super::runtime::{ago, scoped};
 use super::state::State;
-use super::types::{Answer, Outcome, TypeConfig, log_id_from, membership_from};
+use super::types::{TypeConfig, log_id_from, membership_from};
 use super::{compaction, leadership};
 use crate::env::Env;
 use crate::error::{Fatal, Rejected, Unknown, WriteError};
 use crate::group::{GroupOptions, Leadership, Status};
 use crate::host::Caller;
-use crate::log::{LogStore, Proposal};
+use crate::log::{LogStore, Write};
 use crate::machine::{Machine, Undecodable};
-use crate::sessions::Refusal;
 use crate::snapshot::SnapshotStore;
-use crate::transport::{ReadIndex, Reply, Request, WriteOutcome};
+use crate::transport::{ReadIndex, Reply, Request};
 use crate::types::{GroupId, Index, Membership, NodeId};
 use crate::watch;
 
@@ -54,6 +53,7 @@ pub(crate) struct ReplicaSpec {
 /// A running replica.
 pub(crate) struct Replica {
     raft: Raft,
+    proposer: Arc<Proposer>,
     group: GroupId,
     node: NodeId,
     shared: Arc<Shared>,
@@ -101,8 +101,10 @@ impl Replica {
         let raft = scoped(simulation, spec.env.seed(), start).await.map_err(|error| Fatal(error.to_string()))?;
         let leadership = leadership::watch(&raft, spec.env.as_ref());
         compaction::start(&raft, &shared, Arc::clone(&spec.log), &spec.options, &spec.env);
+        let proposer = Proposer::start(raft.clone(), Arc::clone(&spec.env));
         Ok(Arc::new(Replica {
             raft,
+            proposer,
             group: spec.group,
             node: spec.node,
             shared,
@@ -132,41 +134,30 @@ impl Replica {
         self.leadership.clone()
     }
 
-    /// Proposes one command and waits for its outcome, for as long as it takes. When the future is dropped the command
-    /// may still be carried out.
-    pub(crate) async fn propose(&self, proposal: Proposal) -> Result<Result<WriteOutcome, WriteError>, NotHere> {
-        let (sender, receiver) = oneshot::channel();
-        if let Err(fatal) = self.raft.client_write_ff(proposal, Some(Answer(sender))).await {
-            return Err(NotHere::Stopped(self.fatal(&fatal)));
-        }
-        match receiver.await {
-            Ok(result) => written(result.map(|response| (response.log_id, response.data))),
-            Err(_) => Ok(Err(self.lost())),
-        }
+    /// Whether this replica leads, as far as it knows.
+    pub(crate) fn leads(&self) -> bool {
+        self.leadership.borrow().leader == Some(self.node)
     }
 
-    /// Proposes commands in one go, in order; each has an outcome of its own.
-    pub(crate) async fn propose_many(
-        &self,
-        proposals: Vec<Proposal>,
-    ) -> Result<Vec<Result<WriteOutcome, WriteError>>, NotHere> {
-        let count = proposals.len();
-        let mut stream = match self.raft.client_write_many(proposals).await {
-            Ok(stream) => stream,
-            Err(fatal) => return Err(NotHere::Stopped(self.fatal(&fatal))),
-        };
-        let mut outcomes = Vec::with_capacity(count);
-        while let Some(item) = stream.next().await {
-            let Ok(result) = item else { break };
-            match written(result.map(|response| (response.log_id, response.response))) {
-                Ok(outcome) => outcomes.push(outcome),
-                // One message, one decision: when the first is refused before the append, all are.
-                Err(not_here) if outcomes.is_empty() => return Err(not_here),
-                Err(_) => outcomes.push(Err(Unknown::LeaderLost.into())),
-            }
-        }
-        outcomes.resize_with(count, || Err(self.lost()));
-        Ok(outcomes)
+    /// Has `write` proposed, together with whatever else is to be proposed now. Whoever drops the receiver before that
+    /// has nothing proposed; afterwards the write may still be carried out.
+    pub(crate) fn propose(&self, write: Write) -> oneshot::Receiver<Proposed> {
+        let (sender, receiver) = oneshot::channel();
+        self.proposer.submit([(write, sender)]);
+        receiver
+    }
+
+    /// Has `writes` proposed in their order; each has an outcome of its own.
+    pub(crate) fn propose_many(&self, writes: impl IntoIterator<Item = Write>) -> Vec<oneshot::Receiver<Proposed>> {
+        let (queued, receivers): (Vec<_>, _) = writes
+            .into_iter()
+            .map(|write| {
+                let (sender, receiver) = oneshot::channel();
+                ((write, sender), receiver)
+            })
+            .unzip();
+        self.proposer.submit(queued);
+        receivers
     }
 
     /// A read index that reflects everything acknowledged before the call; a quorum confirms this leader after it.
@@ -301,6 +292,7 @@ impl Replica {
 
     /// Stops the replica. What its stores hold stays.
     pub(crate) async fn shutdown(&self) {
+        self.proposer.stop(Fatal(format!("{} on {}: shut down", self.group, self.node)));
         if let Err(error) = self.raft.shutdown().await {
             tracing::error!(group = %self.group, %error, "a replica's task had failed before it was shut down");
         }
@@ -313,11 +305,17 @@ impl Replica {
     }
 
     /// What to say of a proposal whose answer the core dropped.
-    fn lost(&self) -> WriteError {
+    pub(crate) fn lost(&self) -> WriteError {
         match &self.leadership.borrow().stopped {
             Some(fatal) => fatal.clone().into(),
             None => Unknown::AnswerLost("the replica was shut down".into()).into(),
         }
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.proposer.stop(Fatal(format!("{} on {}: dropped", self.group, self.node)));
     }
 }
 
@@ -350,6 +348,7 @@ fn config(spec: &ReplicaSpec) -> Result<Config, Fatal> {
         snapshot_policy: SnapshotPolicy::Never,
         // By `compaction` too.
         max_in_snapshot_log_to_keep: u64::MAX,
+        max_payload_entries: 1024,
         install_snapshot_timeout: 10_000,
         backoff: "50ms".to_string(),
         // Bounds of channels, not of the log: the defaults cost 90 KiB a replica.
@@ -360,31 +359,7 @@ fn config(spec: &ReplicaSpec) -> Result<Config, Fatal> {
     config.validate().map_err(|error| Fatal(format!("options of {}: {error}", spec.group)))
 }
 
-/// Tells a refusal before the append, which is definite, from an outcome.
-fn written(
-    result: Result<(super::types::RaftLogId, Outcome), ClientWriteError<TypeConfig>>,
-) -> Result<Result<WriteOutcome, WriteError>, NotHere> {
-    match result {
-        Ok((id, outcome)) => Ok(outcome_of(log_id_from(id), outcome)),
-        Err(ClientWriteError::ForwardToLeader(forward)) => Err(forwarded(&forward)),
-        Err(ClientWriteError::LogEntryDiscarded(_)) => Ok(Err(Unknown::LeaderLost.into())),
-        Err(error) => Ok(Err(Rejected::Invalid(error.to_string()).into())),
-    }
-}
-
-fn outcome_of(at: crate::types::LogId, outcome: Outcome) -> Result<WriteOutcome, WriteError> {
-    match outcome {
-        Outcome::Nothing => Ok(WriteOutcome { at, reply: bytes::Bytes::new(), replayed: false }),
-        Outcome::Applied(reply) => Ok(WriteOutcome { at, reply, replayed: false }),
-        Outcome::Replayed(reply) => Ok(WriteOutcome { at, reply, replayed: true }),
-        // The command was not carried out now; whether it was before, a forgotten reply cannot tell.
-        Outcome::Refused(Refusal::Reused) => Err(Rejected::Session(Refusal::Reused).into()),
-        Outcome::Refused(refusal) => Err(Unknown::Session(refusal).into()),
-        Outcome::Undecodable(text) => Err(Rejected::Invalid(text).into()),
-    }
-}
-
-fn forwarded(forward: &ForwardToLeader<TypeConfig>) -> NotHere {
+pub(super) fn forwarded(forward: &ForwardToLeader<TypeConfig>) -> NotHere {
     match forward.reason {
         ForwardReason::NotLeader => NotHere::Leader(forward.leader_id),
         ForwardReason::LeadershipTransfer => NotHere::NotReady("leadership is being handed over".into()),

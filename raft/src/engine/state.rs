@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::types::{Outcome, StoredMembership};
-use crate::log::{Action, Proposal};
+use super::types::{Outcome, Outcomes, StoredMembership};
+use crate::log::{Action, Proposal, Write};
 use crate::machine::{EntryContext, Machine, Undecodable};
 use crate::sessions::{Begin, SessionRecord, Stamp, Table, digest};
 use crate::snapshot::{RecordReader, Records, SnapshotReader, SnapshotView};
@@ -58,15 +58,24 @@ impl State {
         }
     }
 
-    /// Applies a committed proposal.
-    pub(crate) fn apply(&mut self, id: LogId, proposal: &Proposal) -> Outcome {
+    /// Applies a committed proposal, one write after the other.
+    pub(crate) fn apply(&mut self, id: LogId, proposal: &Proposal) -> Outcomes {
         self.advance_time(proposal.stamped);
         self.sessions.expire(self.time);
-        let entry = EntryContext { index: id.index, term: id.term, time: self.time };
-        match (&proposal.action, &proposal.session) {
+        let mut entry = EntryContext { index: id.index, place: 0, term: id.term, time: self.time };
+        let outcomes = proposal.writes.iter().map(|write| {
+            let outcome = self.apply_write(entry, write);
+            entry.place += 1;
+            outcome
+        });
+        Outcomes(outcomes.collect())
+    }
+
+    fn apply_write(&mut self, entry: EntryContext, write: &Write) -> Outcome {
+        match (&write.action, &write.session) {
             (Action::OpenSession(client), _) => {
                 self.sessions.open(client, self.time, entry.index);
-                Outcome::Nothing
+                Outcome::Opened
             }
             (Action::Apply(command), None) => self.apply_command(entry, command),
             (Action::Apply(command), Some(stamp)) => self.apply_once(entry, stamp, command),
@@ -241,7 +250,8 @@ mod tests {
     fn applied(state: &mut State, index: u64, stamped: u64, command: u64) -> Outcome {
         let id = LogId { term: Term(1), index: crate::Index(index) };
         let action = Action::Apply(crate::machine::encode(&command));
-        state.apply(id, &Proposal { stamped: LogTime(stamped), session: None, action })
+        let proposal = Proposal { stamped: LogTime(stamped), writes: vec![Write { session: None, action }] };
+        state.apply(id, &proposal).0.remove(0)
     }
 
     #[tokio::test]

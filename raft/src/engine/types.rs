@@ -2,12 +2,12 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::sync::Arc;
 
 use openraft::entry::{RaftEntry, RaftPayload};
 use openraft::raft::responder::Responder;
 use openraft::vote::{RaftLeaderId, RaftTerm};
 use openraft::{OptionalSend, RaftTypeConfig};
-use tokio::sync::oneshot;
 
 use crate::log::{Entry, Payload, Proposal};
 use crate::sessions::Refusal;
@@ -26,8 +26,8 @@ pub(crate) type RaftSnapshotMeta = openraft::SnapshotMeta<Term, NodeId, ()>;
 pub(crate) struct TypeConfig;
 
 impl RaftTypeConfig for TypeConfig {
-    type D = Proposal;
-    type R = Outcome;
+    type D = Arc<Proposal>;
+    type R = Outcomes;
     type NodeId = NodeId;
     type Node = ();
     type Term = Term;
@@ -47,11 +47,15 @@ impl RaftTypeConfig for TypeConfig {
     type ErrorSource = openraft::AnyError;
 }
 
-/// What `apply` did with a proposal.
+/// What `apply` did with each write of an entry; empty for an entry without writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcomes(pub(crate) Vec<Outcome>);
+
+/// What `apply` did with a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Nothing was asked: a blank entry, a membership, an opened session.
-    Nothing,
+    /// A session is open.
+    Opened,
     /// The machine's encoded reply.
     Applied(bytes::Bytes),
     /// The first reply of a command carried out before.
@@ -130,7 +134,7 @@ impl RaftTerm for Term {
 }
 
 impl RaftPayload for Payload {
-    type D = Proposal;
+    type D = Arc<Proposal>;
     type NodeId = NodeId;
     type Node = ();
 
@@ -138,18 +142,18 @@ impl RaftPayload for Payload {
         Payload::Blank
     }
 
-    fn with_normal(self, proposal: Proposal) -> Self {
-        Payload::Command(proposal)
+    fn with_normal(self, proposal: Arc<Proposal>) -> Self {
+        Payload::Writes(proposal)
     }
 
     fn with_membership(self, membership: RaftMembership) -> Self {
-        Payload::Membership(membership_from(&membership))
+        Payload::Membership(Box::new(membership_from(&membership)))
     }
 
     fn get_membership(&self) -> Option<RaftMembership> {
         match self {
             Payload::Membership(membership) => Some(membership_into(membership)),
-            Payload::Blank | Payload::Command(_) => None,
+            Payload::Blank | Payload::Writes(_) => None,
         }
     }
 }
@@ -175,14 +179,24 @@ impl RaftEntry for Entry {
     }
 }
 
-/// Carries the outcome of one write back to its caller.
-#[derive(Debug)]
-pub(crate) struct Answer<T>(pub(crate) oneshot::Sender<T>);
+/// Carries the outcome of an entry back to those who wait for it.
+pub(crate) struct Answer<T>(Box<dyn FnOnce(T) + Send>);
+
+impl<T> Answer<T> {
+    pub(crate) fn new(answer: impl FnOnce(T) + Send + 'static) -> Self {
+        Answer(Box::new(answer))
+    }
+}
+
+impl<T> fmt::Debug for Answer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Answer")
+    }
+}
 
 impl<T: OptionalSend + 'static> Responder<TypeConfig, T> for Answer<T> {
     fn on_complete(self, result: T) {
-        // The caller may have given up waiting; then nobody wants the outcome.
-        let _ = self.0.send(result);
+        (self.0)(result);
     }
 }
 

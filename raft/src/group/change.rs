@@ -4,13 +4,14 @@
 //! leaves the group without writes for an election timeout, or for good when nobody else can be elected; so the target
 //! is checked first, the arrival is watched, and a transfer that went nowhere is ended by a new election.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::core::GroupCore;
 use super::route::{Route, Target};
 use crate::engine::NotHere;
-use crate::env::{Moment, until};
+use crate::env::Moment;
 use crate::error::{AdminError, Rejected, Unknown, WriteError};
 use crate::transport::{Change, ForwardedAdmin, Reply, Request, TransportError};
 use crate::types::{Index, NodeId};
@@ -37,7 +38,7 @@ impl GroupCore {
         loop {
             let target = route.next().await?;
             let attempt = match target {
-                Target::Here => match until(&self.env, route.deadline, self.change_here(&change, route.deadline)).await
+                Target::Here => match self.until(route.deadline, pin!(self.change_here(&change, route.deadline))).await
                 {
                     Some(result) => result,
                     None => Err(Unknown::Deadline(timeout).into()),
@@ -145,7 +146,7 @@ impl GroupCore {
         self.replica.start_transfer(to).await?;
         let patience = self.env.now() + self.options.election_timeout.1 * 4;
         let arrived = leadership.wait_for(|now| now.stopped.is_some() || (now.term > term && now.leader.is_some()));
-        match until(&self.env, deadline.min(patience), arrived).await {
+        match self.until(deadline.min(patience), pin!(arrived)).await {
             Some(Ok(now)) if now.leader == Some(to) => self.confirm_leader(to, deadline).await,
             Some(Ok(now)) => {
                 let text = format!("leadership went to {:?} instead of {to}", now.leader);

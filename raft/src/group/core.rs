@@ -1,12 +1,13 @@
 //! A group on one node, in bytes: what the typed handle and the messages of other nodes come down to.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::GroupOptions;
 use crate::engine::{NotHere, Replica};
-use crate::env::{Env, Moment};
+use crate::env::{Deadlines, Env, Moment, Until};
 use crate::error::{ReadError, Rejected};
 use crate::host::Caller;
 use crate::reads::Freshness;
@@ -24,6 +25,7 @@ pub(crate) struct GroupCore {
     /// Bytes of commands that callers on this node are waiting for.
     pub(super) inflight_bytes: AtomicU64,
     pub(crate) freshness: Freshness,
+    deadlines: Deadlines,
 }
 
 impl GroupCore {
@@ -35,6 +37,7 @@ impl GroupCore {
         env: Arc<dyn Env>,
         options: GroupOptions,
     ) -> Arc<Self> {
+        let deadlines = Deadlines::new(Arc::clone(&env));
         Arc::new(GroupCore {
             id,
             node,
@@ -44,6 +47,7 @@ impl GroupCore {
             options,
             inflight_bytes: AtomicU64::new(0),
             freshness: Freshness::default(),
+            deadlines,
         })
     }
 
@@ -69,6 +73,11 @@ impl GroupCore {
 
     pub(crate) async fn shutdown(&self) {
         self.replica.shutdown().await;
+    }
+
+    /// Runs `future` until `deadline`; `None` when that comes first.
+    pub(crate) fn until<F: Future + Unpin>(&self, deadline: Moment, future: F) -> Until<'_, F> {
+        self.deadlines.until(deadline, future)
     }
 
     /// What is left until `deadline`.

@@ -14,11 +14,12 @@ mod write;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::marker::PhantomData;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{AdminError, ReadError, Rejected, Unknown, WriteError};
-use crate::log::Action;
+use crate::log::{Action, Write};
 use crate::machine::{StateMachine, decode, encode};
 use crate::reads::{Consistency, ReadReply};
 use crate::sessions::Stamp;
@@ -108,7 +109,7 @@ impl<M: StateMachine> Group<M> {
     /// carried it has stopped.
     pub async fn write(&self, command: &M::Command, options: WriteOptions) -> Result<Written<M::Reply>, WriteError> {
         let action = Action::Apply(encode(command));
-        read_outcome(self.core.write(options.session, action, options.timeout).await?)
+        read_outcome(self.core.write(Write { session: options.session, action }, options.timeout).await?)
     }
 
     /// Proposes commands in one go: appended in order, each with an outcome of its own.
@@ -120,7 +121,10 @@ impl<M: StateMachine> Group<M> {
         commands: impl IntoIterator<Item = (Option<Stamp>, M::Command)>,
         timeout: Duration,
     ) -> Result<Vec<Result<Written<M::Reply>, WriteError>>, WriteError> {
-        let writes = commands.into_iter().map(|(stamp, command)| (stamp, Action::Apply(encode(&command)))).collect();
+        let writes = commands
+            .into_iter()
+            .map(|(session, command)| Write { session, action: Action::Apply(encode(&command)) })
+            .collect();
         let outcomes = self.core.write_many(writes, timeout).await?;
         Ok(outcomes.into_iter().map(|outcome| outcome.and_then(read_outcome)).collect())
     }
@@ -130,7 +134,7 @@ impl<M: StateMachine> Group<M> {
     /// # Errors
     /// As [`Group::write`].
     pub async fn open_session(&self, client: ClientId, timeout: Duration) -> Result<(), WriteError> {
-        self.core.write(None, Action::OpenSession(client), timeout).await.map(drop)
+        self.core.write(Write { session: None, action: Action::OpenSession(client) }, timeout).await.map(drop)
     }
 
     /// Answers `query` as freshly as `consistency` asks, and says what the answer proves.
@@ -167,7 +171,7 @@ impl<M: StateMachine> Group<M> {
     /// Waits until this node's replica has applied `index`; false when the deadline came first.
     pub async fn wait_applied(&self, index: Index, timeout: Duration) -> bool {
         let deadline = self.core.env.now() + timeout;
-        crate::env::until(&self.core.env, deadline, self.core.replica.reach(Some(index))).await.is_some()
+        self.core.until(deadline, pin!(self.core.replica.reach(Some(index)))).await.is_some()
     }
 
     /// Lets `node` receive the log without a vote. Its replica must be running there.

@@ -38,9 +38,14 @@ pub(crate) enum Target {
 
 impl<'a> Route<'a> {
     pub(crate) fn new(core: &'a Arc<GroupCore>, timeout: Duration) -> Self {
+        Self::until(core, core.env.now() + timeout, timeout)
+    }
+
+    /// The search of a call that began earlier, with `timeout`.
+    pub(crate) fn until(core: &'a Arc<GroupCore>, deadline: Moment, timeout: Duration) -> Self {
         Route {
             core,
-            deadline: core.env.now() + timeout,
+            deadline,
             timeout,
             leadership: core.replica.leadership(),
             hint: None,

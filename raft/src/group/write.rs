@@ -4,17 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::future::join_all;
+
 use super::core::GroupCore;
 use super::route::{Route, Target};
-use crate::engine::NotHere;
-use crate::env::until;
+use crate::engine::{NotHere, Proposed};
+use crate::env::Moment;
 use crate::error::{Rejected, Unknown, WriteError};
-use crate::log::{Action, Proposal};
-use crate::sessions::Stamp;
+use crate::log::{Action, Write};
 use crate::transport::{ForwardedWrite, Reply, Request, TransportError, WriteOutcome, WriteResult};
 use crate::types::NodeId;
-
-type Write = (Option<Stamp>, Action);
 
 /// How one attempt ended.
 enum Attempt<T> {
@@ -28,18 +27,30 @@ enum Attempt<T> {
 }
 
 impl GroupCore {
-    /// Writes one command.
-    pub(crate) async fn write(
-        self: &Arc<Self>,
-        session: Option<Stamp>,
-        action: Action,
-        timeout: Duration,
-    ) -> Result<WriteOutcome, WriteError> {
-        let mut outcomes = self.write_routed(vec![(session, action)], timeout, self.options.hops_max).await?;
+    /// Makes one write. On the leader, and when nothing goes wrong, it is proposed and nothing else.
+    pub(crate) async fn write(self: &Arc<Self>, write: Write, timeout: Duration) -> Result<WriteOutcome, WriteError> {
+        let _bytes = self.reserve(write.size())?;
+        let deadline = self.env.now() + timeout;
+        let mut unknown = None;
+        if self.replica.leads() {
+            match self.write_one_here(&write, deadline, timeout).await {
+                Attempt::Done(outcome) => return Ok(outcome),
+                Attempt::Failed(error) => return Err(error),
+                Attempt::Refused(_) => {}
+                Attempt::Unknown(cause) if is_repeatable(&write) && !self.left(deadline).is_zero() => {
+                    unknown = Some(cause);
+                }
+                Attempt::Unknown(cause) => return Err(cause.into()),
+            }
+        }
+        let route = Route::until(self, deadline, timeout);
+        // On the heap: what it needs is many times what the usual way needs, and each waiting writer has room for it.
+        let routed = Box::pin(self.write_routed(vec![write], route, self.options.hops_max, unknown));
+        let mut outcomes = routed.await?;
         outcomes.pop().unwrap_or_else(|| Err(Unknown::AnswerLost("an empty answer".into()).into()))
     }
 
-    /// Writes several commands in one go.
+    /// Makes several writes in one go.
     pub(crate) async fn write_many(
         self: &Arc<Self>,
         writes: Vec<Write>,
@@ -48,7 +59,8 @@ impl GroupCore {
         if writes.is_empty() {
             return Ok(Vec::new());
         }
-        self.write_routed(writes, timeout, self.options.hops_max).await
+        let _bytes = self.reserve(writes.iter().map(Write::size).sum())?;
+        self.write_routed(writes, Route::new(self, timeout), self.options.hops_max, None).await
     }
 
     /// Carries out writes that another node handed on.
@@ -56,23 +68,22 @@ impl GroupCore {
         self: &Arc<Self>,
         write: ForwardedWrite,
     ) -> Result<Vec<WriteResult>, WriteError> {
-        self.write_routed(write.writes, write.timeout, write.hops_left).await
+        let _bytes = self.reserve(write.writes.iter().map(Write::size).sum())?;
+        self.write_routed(write.writes, Route::new(self, write.timeout), write.hops_left, None).await
     }
 
+    /// Writes wherever the leader is; `unknown` is what became of an attempt before.
     async fn write_routed(
         self: &Arc<Self>,
         writes: Vec<Write>,
-        timeout: Duration,
+        mut route: Route<'_>,
         hops: u8,
+        mut unknown: Option<Unknown>,
     ) -> Result<Vec<WriteResult>, WriteError> {
-        let _bytes = self.reserve(&writes)?;
-        let repeatable =
-            writes.iter().all(|(session, action)| session.is_some() || matches!(action, Action::OpenSession(_)));
-        let mut route = Route::new(self, timeout);
-        let mut unknown = None;
+        let repeatable = writes.iter().all(is_repeatable);
         // A write that may be repeated does not wait out a lost answer; it waits longer each time, so that a slow leader
         // is not asked over and over.
-        let mut patience = if repeatable { self.options.election_timeout.1 * 4 } else { timeout };
+        let mut patience = if repeatable { self.options.election_timeout.1 * 4 } else { route.timeout() };
         loop {
             let target = match route.next().await {
                 Ok(target) => target,
@@ -104,27 +115,35 @@ impl GroupCore {
     }
 
     async fn write_here(&self, writes: &[Write], route: &Route<'_>) -> Attempt<Vec<WriteResult>> {
-        let stamped = self.env.wall();
-        let mut proposals: Vec<_> = writes
-            .iter()
-            .map(|(session, action)| Proposal { stamped, session: session.clone(), action: action.clone() })
-            .collect();
-        let proposed = async {
-            match proposals.pop() {
-                Some(only) if proposals.is_empty() => self.replica.propose(only).await.map(|outcome| vec![outcome]),
-                Some(last) => {
-                    proposals.push(last);
-                    self.replica.propose_many(proposals).await
-                }
-                None => Ok(Vec::new()),
-            }
-        };
-        match until(&self.env, route.deadline, proposed).await {
-            None => Attempt::Unknown(Unknown::Deadline(route.timeout())),
-            Some(Ok(outcomes)) => judged(outcomes),
-            Some(Err(NotHere::Stopped(_))) => Attempt::Failed(Rejected::Stopped.into()),
-            Some(Err(not_here)) => Attempt::Refused(not_here.rejected()),
+        if let [write] = writes {
+            let attempt = self.write_one_here(write, route.deadline, route.timeout()).await;
+            return attempt.map(|outcome| vec![Ok(outcome)]);
         }
+        let proposed = join_all(self.replica.propose_many(writes.iter().cloned()));
+        let Some(proposed) = self.until(route.deadline, proposed).await else {
+            return Attempt::Unknown(Unknown::Deadline(route.timeout()));
+        };
+        let proposed: Vec<_> = proposed.into_iter().map(|answer| self.answered(answer)).collect();
+        match proposed.iter().find_map(|proposed| proposed.as_ref().err()) {
+            // Refused as a whole, it can be tried elsewhere as a whole.
+            Some(not_here) if proposed.iter().all(Result::is_err) => Attempt::not_here(not_here.clone()),
+            _ => {
+                let each = |proposed: Proposed| proposed.unwrap_or_else(|cause| Err(cause.rejected().into()));
+                Attempt::Done(proposed.into_iter().map(each).collect())
+            }
+        }
+    }
+
+    async fn write_one_here(&self, write: &Write, deadline: Moment, timeout: Duration) -> Attempt<WriteOutcome> {
+        match self.until(deadline, self.replica.propose(write.clone())).await {
+            Some(answer) => judged(self.answered(answer)),
+            None => Attempt::Unknown(Unknown::Deadline(timeout)),
+        }
+    }
+
+    /// What became of a proposal, also when the core dropped the answer.
+    fn answered<E>(&self, answer: Result<Proposed, E>) -> Proposed {
+        answer.unwrap_or_else(|_| Ok(Err(self.replica.lost())))
     }
 
     async fn write_there(
@@ -136,7 +155,7 @@ impl GroupCore {
     ) -> Attempt<Vec<WriteResult>> {
         let request = Request::Write(ForwardedWrite { writes: writes.to_vec(), hops_left, timeout });
         match self.caller.call(leader, self.id, request, timeout).await {
-            Ok(Reply::Write(Ok(outcomes))) if outcomes.len() == writes.len() => judged(outcomes),
+            Ok(Reply::Write(Ok(outcomes))) if outcomes.len() == writes.len() => Attempt::Done(outcomes),
             Ok(Reply::Write(Err(WriteError::Rejected(cause)))) if is_passing(&cause) => Attempt::Refused(cause),
             // What the session has forgotten it will not remember at another attempt.
             Ok(Reply::Write(Err(error @ WriteError::Unknown(Unknown::Session(_))))) => Attempt::Failed(error),
@@ -149,17 +168,10 @@ impl GroupCore {
         }
     }
 
-    /// Counts the bytes of `writes` as in flight for as long as the returned guard lives.
-    fn reserve(self: &Arc<Self>, writes: &[Write]) -> Result<InFlight, Rejected> {
-        let bytes = writes
-            .iter()
-            .map(|(_, action)| match action {
-                Action::Apply(command) => command.len() as u64,
-                Action::OpenSession(client) => client.0.len() as u64,
-            })
-            .sum();
+    /// Counts `bytes` as in flight for as long as the returned guard lives.
+    fn reserve(&self, bytes: u64) -> Result<InFlight<'_>, Rejected> {
         let before = self.inflight_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let guard = InFlight { core: Arc::clone(self), bytes };
+        let guard = InFlight { core: self, bytes };
         // One write is always let in, however large.
         if before > 0 && before + bytes > self.options.inflight_bytes_max {
             return Err(Rejected::Overloaded);
@@ -169,30 +181,48 @@ impl GroupCore {
 }
 
 /// Bytes in flight, given back on drop.
-struct InFlight {
-    core: Arc<GroupCore>,
+struct InFlight<'a> {
+    core: &'a GroupCore,
     bytes: u64,
 }
 
-impl Drop for InFlight {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.core.inflight_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
-/// A single write whose leader was lost counts as an attempt of unknown outcome, so that a session can retry it.
-fn judged(mut outcomes: Vec<WriteResult>) -> Attempt<Vec<WriteResult>> {
-    if outcomes.len() == 1 {
-        match outcomes.pop() {
-            Some(Err(WriteError::Unknown(cause @ (Unknown::LeaderLost | Unknown::AnswerLost(_))))) => {
-                return Attempt::Unknown(cause);
-            }
-            Some(Err(error)) => return Attempt::Failed(error),
-            Some(outcome) => outcomes.push(outcome),
-            None => {}
+impl<T> Attempt<T> {
+    fn map<U>(self, then: impl FnOnce(T) -> U) -> Attempt<U> {
+        match self {
+            Attempt::Done(value) => Attempt::Done(then(value)),
+            Attempt::Refused(cause) => Attempt::Refused(cause),
+            Attempt::Unknown(cause) => Attempt::Unknown(cause),
+            Attempt::Failed(error) => Attempt::Failed(error),
         }
     }
-    Attempt::Done(outcomes)
+
+    fn not_here(cause: NotHere) -> Self {
+        match cause {
+            NotHere::Stopped(_) => Attempt::Failed(Rejected::Stopped.into()),
+            not_here => Attempt::Refused(not_here.rejected()),
+        }
+    }
+}
+
+/// What became of a single write that was proposed here. One whose leader was lost counts as an attempt of unknown
+/// outcome, so that a session can retry it.
+fn judged(proposed: Proposed) -> Attempt<WriteOutcome> {
+    match proposed {
+        Ok(Ok(outcome)) => Attempt::Done(outcome),
+        Ok(Err(WriteError::Unknown(cause @ (Unknown::LeaderLost | Unknown::AnswerLost(_))))) => Attempt::Unknown(cause),
+        Ok(Err(error)) => Attempt::Failed(error),
+        Err(not_here) => Attempt::not_here(not_here),
+    }
+}
+
+fn is_repeatable(write: &Write) -> bool {
+    write.session.is_some() || matches!(write.action, Action::OpenSession(_))
 }
 
 /// Whether another attempt may find it otherwise.

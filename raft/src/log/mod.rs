@@ -8,6 +8,7 @@ mod memory;
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -33,7 +34,7 @@ impl Entry {
         OVERHEAD
             + match &self.payload {
                 Payload::Blank => 0,
-                Payload::Command(proposal) => proposal.size(),
+                Payload::Writes(proposal) => proposal.size(),
                 Payload::Membership(membership) => {
                     8 * (membership.voter_ids().len() + membership.learners.len()) as u64
                 }
@@ -52,46 +53,66 @@ impl fmt::Display for Entry {
 pub enum Payload {
     /// Nothing: a new leader's first entry, which commits what came before it (thesis §3.6.2).
     Blank,
-    /// A command for the machine, or a session to open.
-    Command(Proposal),
-    /// A change of who replicates the group.
-    Membership(Membership),
+    /// Commands for the machine, and sessions to open. Shared: an entry is copied on its way to each follower and to the
+    /// machine.
+    Writes(Arc<Proposal>),
+    /// A change of who replicates the group. Boxed: it is rare, and entries are moved about.
+    Membership(Box<Membership>),
 }
 
 impl fmt::Display for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Payload::Blank => f.write_str("blank"),
-            Payload::Command(proposal) => write!(f, "{proposal}"),
+            Payload::Writes(proposal) => write!(f, "{proposal}"),
             Payload::Membership(membership) => write!(f, "{membership}"),
         }
     }
 }
 
-/// A command as its leader proposed it.
+/// Writes that their leader proposed together: committed together, carried out one after the other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proposal {
     /// The leader's wall clock in milliseconds when it proposed; `apply` makes the log's time of it.
     pub stamped: LogTime,
+    /// The writes in their order.
+    pub writes: Vec<Write>,
+}
+
+impl Proposal {
+    /// About how many bytes it takes.
+    pub fn size(&self) -> u64 {
+        self.writes.iter().map(Write::size).sum()
+    }
+}
+
+impl fmt::Display for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.writes.as_slice() {
+            [only] => write!(f, "{only}"),
+            writes => write!(f, "{} writes of {} bytes", writes.len(), self.size()),
+        }
+    }
+}
+
+/// One write: what a caller wants done, once if it names a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Write {
     /// The session that makes it happen once, if any.
     pub session: Option<Stamp>,
     /// What to do.
     pub action: Action,
 }
 
-impl Proposal {
+impl Write {
     /// About how many bytes it takes.
     pub fn size(&self) -> u64 {
         let session = self.session.as_ref().map_or(0, |stamp| stamp.client.0.len() + 24);
-        let action = match &self.action {
-            Action::Apply(command) => command.len(),
-            Action::OpenSession(client) => client.0.len(),
-        };
-        (session + action) as u64
+        (session + self.action.size()) as u64
     }
 }
 
-impl fmt::Display for Proposal {
+impl fmt::Display for Write {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.action {
             Action::Apply(command) => write!(f, "command of {} bytes", command.len()),
@@ -100,13 +121,22 @@ impl fmt::Display for Proposal {
     }
 }
 
-/// What a proposal asks for.
+/// What a write asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// Apply an encoded command to the machine.
     Apply(Bytes),
     /// Open a session for this client; nothing changes if it is open.
     OpenSession(crate::types::ClientId),
+}
+
+impl Action {
+    fn size(&self) -> usize {
+        match self {
+            Action::Apply(command) => command.len(),
+            Action::OpenSession(client) => client.0.len(),
+        }
+    }
 }
 
 /// What a log holds.

@@ -5,13 +5,14 @@
 //! When the follower has applied the index, its state is at least as fresh as `t0`, whatever happened to either machine
 //! in between: a pause or a slow network only makes `now - t0` larger. The clock counts suspended time.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::Shared;
 
-use crate::env::{BoxFuture, Moment, until};
+use crate::env::{BoxFuture, Moment};
 use crate::error::Rejected;
 use crate::group::GroupCore;
 use crate::transport::{ReadIndex, Reply, Request};
@@ -87,7 +88,7 @@ impl GroupCore {
         // A lost question must not keep those who come later from asking again.
         let deadline = started + wait.min(self.options.election_timeout.1 * 4);
         let ReadIndex { index, .. } = self.ask_read_index(deadline).await.ok()?;
-        until(&self.env, deadline, self.replica.reach(index)).await?;
+        self.until(deadline, pin!(self.replica.reach(index))).await?;
         Some(started)
     }
 

@@ -1,5 +1,6 @@
 //! Serving a read at each consistency, here or at the leader.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,6 @@ use bytes::Bytes;
 
 use super::{Consistency, Proof, ReadReply};
 use crate::engine::NotHere;
-use crate::env::until;
 use crate::error::{ReadError, Rejected};
 use crate::group::{GroupCore, Route, Target};
 use crate::transport::{ForwardedRead, ReadIndex, Reply, Request};
@@ -87,7 +87,7 @@ impl GroupCore {
             self.replica.reach(index).await;
             Ok::<_, NotHere>(())
         };
-        match until(&self.env, route.deadline, ready).await {
+        match self.until(route.deadline, pin!(ready)).await {
             None => Err(ReadError::Deadline(route.timeout())),
             Some(Err(NotHere::Stopped(fatal))) => Err(fatal.into()),
             Some(Err(not_here)) => Err(not_here.rejected().into()),
@@ -121,7 +121,7 @@ impl GroupCore {
             let patience = route.deadline.min(self.env.now() + self.options.election_timeout.1 * 4);
             match self.ask_read_index(patience).await {
                 Ok(ReadIndex { index, .. }) => {
-                    return match until(&self.env, route.deadline, self.replica.reach(index)).await {
+                    return match self.until(route.deadline, pin!(self.replica.reach(index))).await {
                         Some(()) => self.answer(query, true, Some(Duration::ZERO)),
                         None => Err(ReadError::Deadline(timeout)),
                     };
@@ -149,7 +149,7 @@ impl GroupCore {
             // A probe that started earlier will do if its proof can still be fresh enough when it arrives.
             let not_before = started - bound / 2;
             let probe = self.probe(not_before, timeout / 2);
-            if until(&self.env, started + timeout / 2, probe).await.flatten().is_some()
+            if self.until(started + timeout / 2, probe).await.flatten().is_some()
                 && let Some(reply) = self.read_proven(bound, &query)?
             {
                 return Ok(reply);

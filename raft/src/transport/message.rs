@@ -6,9 +6,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{AdminError, ReadError, WriteError};
-use crate::log::{Action, Entry};
+use crate::log::{Entry, Write};
 use crate::reads::{Consistency, ReadReply};
-use crate::sessions::Stamp;
 use crate::snapshot::SnapshotMeta;
 use crate::types::{Index, LogId, NodeId, Term, Vote};
 
@@ -172,7 +171,7 @@ pub type WriteResult = Result<WriteOutcome, WriteError>;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ForwardedWrite {
     /// The writes, to be appended in this order.
-    pub writes: Vec<(Option<Stamp>, Action)>,
+    pub writes: Vec<Write>,
     /// How often they may be handed on yet.
     pub hops_left: u8,
     /// How long the caller still waits.

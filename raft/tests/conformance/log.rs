@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate::log::{Action, Entry, Flushed, LogState, LogStore, MemoryLog, Payload, Proposal};
+use quorate::log::{Action, Entry, Flushed, LogState, LogStore, MemoryLog, Payload, Proposal, Write};
 use quorate::types::{Index, LogId, LogTime, Membership, NodeId, Term, Vote};
 
 /// An adapter under test: opens the one log again and again, as the lives of a replica do.
@@ -28,12 +28,14 @@ fn id(term: u64, index: u64) -> LogId {
 fn entry(term: u64, index: u64) -> Entry {
     let payload = match index % 3 {
         0 => Payload::Blank,
-        1 => Payload::Command(Proposal {
-            stamped: LogTime(index),
-            session: None,
-            action: Action::Apply(Bytes::from(vec![term as u8; 100])),
-        }),
-        _ => Payload::Membership(Membership { voters: vec![[NodeId(1), NodeId(2)].into()], learners: [].into() }),
+        1 => {
+            let write = Write { session: None, action: Action::Apply(Bytes::from(vec![term as u8; 100])) };
+            Payload::Writes(Arc::new(Proposal { stamped: LogTime(index), writes: vec![write] }))
+        }
+        _ => {
+            let voters = vec![[NodeId(1), NodeId(2)].into()];
+            Payload::Membership(Box::new(Membership { voters, learners: [].into() }))
+        }
     };
     Entry { id: id(term, index), payload }
 }

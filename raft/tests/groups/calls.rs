@@ -1,7 +1,9 @@
 //! Any node takes any call.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use futures::future::join_all;
 use quorate::sessions::Stamp;
 use quorate::transport::RequestKind;
 use quorate::{AdminError, ClientId, Consistency, GroupOptions, NodeId, Rejected, WriteError};
@@ -12,6 +14,7 @@ claims!(
     a_write_through_any_node_is_handed_on_to_the_leader,
     a_call_is_handed_on_no_more_often_than_it_may,
     writes_of_one_batch_are_applied_in_order_each_with_its_reply,
+    writes_that_come_together_share_an_entry_and_each_has_its_own_reply,
     a_command_that_the_machine_cannot_decode_changes_nothing_on_any_replica,
     what_is_in_flight_is_bounded_and_room_comes_back,
     a_larger_write_than_the_bound_is_let_in_alone,
@@ -66,6 +69,24 @@ async fn writes_of_one_batch_are_applied_in_order_each_with_its_reply(world: Wor
     assert_eq!(cluster.group(NodeId(1)).write_many([], CALL).await.unwrap().len(), 0);
     let (_, list) = cluster.converge().await;
     assert_eq!(list, expected);
+}
+
+async fn writes_that_come_together_share_an_entry_and_each_has_its_own_reply(world: World) {
+    const WRITES: u64 = 200;
+    let cluster = world.cluster(3).await;
+    let leader = cluster.leader().await;
+    let writes = (0..WRITES).map(|value| cluster.write(leader, Command::Push { value }, CALL));
+    let written: Vec<_> = join_all(writes).await.into_iter().map(Result::unwrap).collect();
+    let entries: BTreeSet<_> = written.iter().map(|written| written.at).collect();
+    assert!(entries.len() < WRITES as usize, "every write had an entry of its own");
+    let places: BTreeSet<_> = written.iter().map(|written| written.reply).collect();
+    assert_eq!(places, (1..=WRITES).collect());
+    // The order of the entries is that of the replies.
+    let mut in_order = written;
+    in_order.sort_by_key(|written| written.reply);
+    assert!(in_order.is_sorted_by_key(|written| written.at));
+    let (_, list) = cluster.converge().await;
+    assert_eq!(list.len(), WRITES as usize);
 }
 
 async fn a_command_that_the_machine_cannot_decode_changes_nothing_on_any_replica(world: World) {

@@ -18,7 +18,7 @@ fn gid(name: impl ToString) -> Gid {
 }
 
 fn apply(log: &mut ConfigLog, command: Command) -> Reply {
-    let entry = EntryContext { index: Index(1), term: Term(1), time: LogTime(0) };
+    let entry = EntryContext { index: Index(1), place: 0, term: Term(1), time: LogTime(0) };
     log.apply(entry, command)
 }
 

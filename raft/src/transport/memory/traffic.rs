@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::log::Action;
+use crate::log::Write;
 use crate::transport::Request;
 
 /// The kinds of requests that are told apart.
@@ -135,15 +135,8 @@ fn size(request: &Request) -> u64 {
         + match request {
             Request::Append(append) => append.entries.iter().map(crate::log::Entry::size).sum(),
             Request::Snapshot(chunk) => chunk.bytes.len() as u64,
-            Request::Write(forwarded) => forwarded.writes.iter().map(|(_, action)| action_size(action)).sum(),
+            Request::Write(forwarded) => forwarded.writes.iter().map(Write::size).sum(),
             Request::Read(forwarded) => forwarded.query.len() as u64,
             _ => 0,
         }
-}
-
-fn action_size(action: &Action) -> u64 {
-    match action {
-        Action::Apply(command) => command.len() as u64,
-        Action::OpenSession(client) => client.0.len() as u64,
-    }
 }

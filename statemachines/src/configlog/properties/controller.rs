@@ -228,7 +228,7 @@ proptest! {
     #[test]
     fn numbers_grow_sizes_stay_balanced_and_two_replicas_agree(commands in prop::collection::vec(commands(6), 1..40)) {
         let (mut log, mut replica) = (ConfigLog::new(), Typed(ConfigLog::new()));
-        let entry = EntryContext { index: Index(1), term: Term(1), time: LogTime(0) };
+        let entry = EntryContext { index: Index(1), place: 0, term: Term(1), time: LogTime(0) };
         for command in commands {
             let before = log.latest();
             let balances = matches!(command, Command::Join { .. } | Command::Leave { .. });

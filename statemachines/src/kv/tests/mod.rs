@@ -33,7 +33,7 @@ pub(super) fn gid(name: &str) -> Gid {
 }
 
 pub(super) fn entry(index: u64, time: u64) -> EntryContext {
-    EntryContext { index: Index(index), term: Term(1), time: LogTime(time) }
+    EntryContext { index: Index(index), place: 0, term: Term(1), time: LogTime(time) }
 }
 
 /// All bytes of a snapshot.
