@@ -7,11 +7,13 @@ use quorate::sessions::{Refusal, Stamp};
 use quorate::types::{ClientId, Index};
 use serde::{Deserialize, Serialize};
 
+use super::batch::{Batch, BatchOutcome};
 use super::transfer::{Chunk, Delta};
 use super::value::Json;
 use crate::names::{ConfigNumber, Gid, ShardId};
 
-/// A change of a shard group. All but [`KvCommand::Op`] without a session change nothing when they come twice.
+/// A change of a shard group. All but [`KvCommand::Op`] and [`KvCommand::Batch`] without a session change nothing when
+/// they come twice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KvCommand {
     /// An operation on one key.
@@ -98,6 +100,15 @@ pub enum KvCommand {
         shard: ShardId,
         /// The configuration in which the shard was gained.
         number: ConfigNumber,
+    },
+    /// An operation on several keys of one shard: all of its changes, or none.
+    Batch {
+        /// The shard that the keys belong to.
+        shard: ShardId,
+        /// Its statement's place in its session; without one, it is applied as often as it comes.
+        session: Option<Stamp>,
+        /// The changes, and what they rest on.
+        batch: Batch,
     },
 }
 
@@ -199,6 +210,13 @@ pub enum KvReply {
     },
     /// The answer to a step of a shard's move.
     Step(Step),
+    /// The answer to [`KvCommand::Batch`], when the shard is served here and the session let it through.
+    Batch {
+        /// What came of it.
+        outcome: BatchOutcome,
+        /// Whether that was decided by an earlier entry, of which this is the reply.
+        replayed: bool,
+    },
 }
 
 /// What came of an operation.

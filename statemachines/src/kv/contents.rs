@@ -121,6 +121,11 @@ impl Contents {
         (items, false)
     }
 
+    /// All keys, as they are now.
+    pub(super) fn keys(&self) -> OrdMap<Arc<str>, Json> {
+        self.keys.clone()
+    }
+
     /// All keys, by an iterator that owns what it reads and sees no later change.
     pub(super) fn into_keys(self) -> impl Iterator<Item = (Arc<str>, Json)> + Send + 'static {
         self.keys.into_iter()

@@ -1,17 +1,22 @@
 //! The state machine of a shard group: takes commands and questions to the part that knows them.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use imbl::OrdMap;
 use quorate::machine::{EntryContext, StateMachine};
 use quorate::sessions::DEFAULT_TTL;
 use quorate::snapshot::{SnapshotReader, SnapshotView};
 
-use super::command::{KvCommand, KvReply};
+use super::command::{KvCommand, KvReply, NotServed};
+use super::contents::Contents;
 use super::query::{KvAnswer, KvQuery};
 use super::snapshot;
 use super::state::{Duty, State};
 use super::transfer::Applied;
+use super::value::Json;
+use crate::names::ShardId;
 
 /// A shard group's state machine. It starts without a configuration and serves nothing.
 #[derive(Clone, Debug)]
@@ -30,6 +35,15 @@ impl KvMachine {
     /// the same on all groups, since sessions move with their shards.
     pub fn new(session_ttl: Duration) -> Self {
         KvMachine { state: State::new(session_ttl) }
+    }
+
+    /// The keys of a shard and their values, as they are now: for those who read a whole shard at once, where the machine
+    /// is. Shares the machine's own map, so it costs nothing, and sees no later change.
+    ///
+    /// # Errors
+    /// When the shard is not served here.
+    pub fn keys(&self, shard: ShardId) -> Result<OrdMap<Arc<str>, Json>, NotServed> {
+        self.state.served(shard).map(Contents::keys)
     }
 }
 
@@ -58,6 +72,7 @@ impl StateMachine for KvMachine {
             KvCommand::Acknowledged { shard, lost_at, source } => {
                 KvReply::Step(state.acknowledged(&Duty { shard, lost_at, source }))
             }
+            KvCommand::Batch { shard, session, batch } => state.operate_batch(shard, session, &batch),
             KvCommand::Abandon { shard, number } => KvReply::Step(state.abandon(shard, number)),
         }
     }

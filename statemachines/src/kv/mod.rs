@@ -10,6 +10,7 @@
 //! twice, late or out of order changes nothing; a command costs the same however much data there is; a snapshot is O(1).
 //! Leaves out: who drives the moves; which configuration is next (the configuration log); which shard a key belongs to.
 
+mod batch;
 mod command;
 mod configure;
 mod contents;
@@ -31,6 +32,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use batch::{Batch, BatchOutcome, Change, Check, Expect};
 pub use command::{Configure, Configured, KvCommand, KvOp, KvReply, NotServed, Outcome, Source, Step};
 pub use machine::KvMachine;
 pub use marks::Item;

@@ -1,5 +1,6 @@
 //! Tests of the whole machine: single steps as claims, and random worlds of several groups.
 
+mod batches;
 mod bench;
 mod handoff;
 mod model;

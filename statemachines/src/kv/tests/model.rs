@@ -18,7 +18,25 @@ pub(super) struct Model {
     pub(super) now: u64,
     session_ttl_ms: u64,
     acked: BTreeMap<(ShardId, ClientId), u64>,
-    pub(super) done: BTreeMap<(ShardId, ClientId, u64), (KvOp, Outcome)>,
+    pub(super) done: BTreeMap<(ShardId, ClientId, u64), Carried>,
+}
+
+/// What was carried out under a number, and what came of it.
+#[derive(Clone, Debug)]
+pub(super) enum Carried {
+    Op(KvOp, Outcome),
+    Batch(Batch, BatchOutcome),
+}
+
+impl Carried {
+    /// The command that was carried out, under this stamp.
+    pub(super) fn again(&self, shard: ShardId, stamp: Stamp) -> KvCommand {
+        let session = Some(stamp);
+        match self.clone() {
+            Carried::Op(op, _) => KvCommand::Op { shard, session, op },
+            Carried::Batch(batch, _) => KvCommand::Batch { shard, session, batch },
+        }
+    }
 }
 
 impl Model {
@@ -45,32 +63,84 @@ impl Model {
 
     /// What an operation must be answered by a group that serves the shard, and that answered `reply`.
     pub(super) fn operate(&mut self, shard: ShardId, session: Option<&Stamp>, op: &KvOp, reply: &KvReply) -> KvReply {
-        let Some(stamp) = session else {
-            return KvReply::Done { outcome: self.apply(shard, op), replayed: false };
-        };
+        let fresh = |outcome| KvReply::Done { outcome, replayed: false };
+        let Some(stamp) = session else { return fresh(self.apply(shard, op)) };
+        if let Some(refusal) = self.refused(shard, stamp, reply) {
+            return KvReply::Session(refusal);
+        }
+        let id = (shard, stamp.client.clone(), stamp.seq);
+        match self.done.get(&id) {
+            Some(Carried::Op(first, outcome)) if first == op => KvReply::Done { outcome: *outcome, replayed: true },
+            Some(_) => KvReply::Session(Refusal::Reused),
+            None => {
+                let outcome = self.apply(shard, op);
+                self.done.insert(id, Carried::Op(op.clone(), outcome));
+                fresh(outcome)
+            }
+        }
+    }
+
+    /// The same of a batch: its statement, not its content, is what a number stands for, and a conflict leaves it free.
+    pub(super) fn batch(&mut self, shard: ShardId, session: Option<&Stamp>, batch: &Batch, reply: &KvReply) -> KvReply {
+        let fresh = |outcome| KvReply::Batch { outcome, replayed: false };
+        let Some(stamp) = session else { return fresh(self.apply_batch(shard, batch)) };
+        if let Some(refusal) = self.refused(shard, stamp, reply) {
+            return KvReply::Session(refusal);
+        }
+        let id = (shard, stamp.client.clone(), stamp.seq);
+        match self.done.get(&id) {
+            Some(Carried::Batch(first, outcome)) if first.statement == batch.statement => {
+                KvReply::Batch { outcome: outcome.clone(), replayed: true }
+            }
+            Some(_) => KvReply::Session(Refusal::Reused),
+            None => {
+                let outcome = self.apply_batch(shard, batch);
+                if !matches!(outcome, BatchOutcome::Conflict { .. }) {
+                    self.done.insert(id, Carried::Batch(batch.clone(), outcome.clone()));
+                }
+                fresh(outcome)
+            }
+        }
+    }
+
+    /// Why the session does not let a number through, given that the group answered `reply`.
+    fn refused(&mut self, shard: ShardId, stamp: &Stamp, reply: &KvReply) -> Option<Refusal> {
         let place = (shard, stamp.client.clone());
         if *reply == KvReply::Session(Refusal::Expired) {
             self.forget(&place);
         }
         match self.opened.get_mut(&place) {
-            None => return KvReply::Session(Refusal::Expired),
+            None => return Some(Refusal::Expired),
             Some(last_used) => *last_used = self.now,
         }
         let acked = self.acked.entry(place).or_default();
         *acked = (*acked).max(stamp.acked.unwrap_or(0).min(stamp.seq.saturating_sub(1)));
-        if stamp.seq <= *acked {
-            return KvReply::Session(Refusal::BelowWindow);
+        (stamp.seq <= *acked).then_some(Refusal::BelowWindow)
+    }
+
+    fn apply_batch(&mut self, shard: ShardId, batch: &Batch) -> BatchOutcome {
+        let text_at = |key: &Arc<str>| self.keys.get(&(shard, key.to_string())).map(Json::from);
+        let checks = batch.checks.iter().map(|check| (&check.key, check.expect));
+        let expected: Vec<_> = checks.chain(batch.changes.iter().map(|change| (&change.key, change.expect))).collect();
+        let stale = |(key, expect): &&(&Arc<str>, Expect)| match expect {
+            Expect::Seen(digest) => text_at(key).map(|value| value.digest()) != Some(*digest),
+            _ => false,
+        };
+        if let Some((key, _)) = expected.iter().find(stale) {
+            return BatchOutcome::Conflict { key: Arc::clone(key) };
         }
-        let id = (shard, stamp.client.clone(), stamp.seq);
-        match self.done.get(&id) {
-            Some((first, outcome)) if first == op => KvReply::Done { outcome: *outcome, replayed: true },
-            Some(_) => KvReply::Session(Refusal::Reused),
-            None => {
-                let outcome = self.apply(shard, op);
-                self.done.insert(id, (op.clone(), outcome));
-                KvReply::Done { outcome, replayed: false }
+        let there = |(key, expect): &&(&Arc<str>, Expect)| *expect == Expect::Absent && text_at(key).is_some();
+        if let Some((key, _)) = expected.iter().find(there) {
+            return BatchOutcome::Exists { key: Arc::clone(key) };
+        }
+        for change in &batch.changes {
+            let place = (shard, change.key.to_string());
+            match &change.value {
+                Some(value) => _ = self.keys.insert(place, value.value().unwrap()),
+                None => _ = self.keys.remove(&place),
             }
         }
+        BatchOutcome::Applied { rows: batch.rows }
     }
 
     fn apply(&mut self, shard: ShardId, op: &KvOp) -> Outcome {

@@ -16,7 +16,7 @@ enum Action {
         group: Option<usize>,
         shard: u32,
         session: Option<Numbered>,
-        op: KvOp,
+        what: What,
         linger: bool,
     },
     Open {
@@ -55,6 +55,22 @@ enum Action {
     },
 }
 
+/// What a client asks for.
+#[derive(Clone, Debug)]
+enum What {
+    Op(KvOp),
+    Batch(Batch),
+}
+
+impl What {
+    fn command(self, shard: ShardId, session: Option<Stamp>) -> KvCommand {
+        match self {
+            What::Op(op) => KvCommand::Op { shard, session, op },
+            What::Batch(batch) => KvCommand::Batch { shard, session, batch },
+        }
+    }
+}
+
 /// A number of a client's session.
 #[derive(Clone, Copy, Debug)]
 struct Numbered {
@@ -73,18 +89,46 @@ fn client(name: u8) -> ClientId {
     ClientId::new(format!("client {name}"))
 }
 
+fn name() -> impl Strategy<Value = Arc<str>> {
+    (0..16u8).prop_map(|k| Arc::<str>::from(format!("k{k}")))
+}
+
+fn value() -> impl Strategy<Value = Json> {
+    prop_oneof![(0..3u8).prop_map(|i| json(format!("v{i}"))), Just(json(1)), Just(json(Vec::<u8>::new()))]
+}
+
 fn op() -> impl Strategy<Value = KvOp> {
-    let key = (0..16u8).prop_map(|k| Arc::<str>::from(format!("k{k}")));
-    let value =
-        || prop_oneof![(0..3u8).prop_map(|i| json(format!("v{i}"))), Just(json(1)), Just(json(Vec::<u8>::new()))];
-    (key, 0..10u8, value(), value(), any::<bool>()).prop_map(
-        |(key, kind, value, from, create_if_not_exists)| match kind {
+    (name(), 0..10u8, value(), value(), any::<bool>()).prop_map(|(key, kind, value, from, create_if_not_exists)| {
+        match kind {
             0..4 => KvOp::Put { key, value },
             4..6 => KvOp::Append { key, value },
             6..8 => KvOp::Delete { key },
             _ => KvOp::Cas { key, from, to: value, create_if_not_exists },
-        },
-    )
+        }
+    })
+}
+
+/// Expects what may well be, so that many are carried out; few different statements, so that numbers meet again.
+fn batch() -> impl Strategy<Value = Batch> {
+    let expect = || {
+        prop_oneof![
+            4 => Just(Expect::Anything),
+            1 => Just(Expect::Absent),
+            1 => value().prop_map(|value| Expect::Seen(value.digest())),
+        ]
+    };
+    let check = (name(), expect()).prop_map(|(key, expect)| Check { key, expect });
+    let change = (name(), expect(), prop::option::weighted(0.7, value())).prop_map(|(key, expect, value)| Change {
+        key,
+        expect,
+        value,
+    });
+    (0..2u64, prop::collection::vec(check, 0..2), prop::collection::vec(change, 0..6), 0..100u64)
+        .prop_map(|(statement, checks, changes, rows)| Batch { statement, checks, changes, rows })
+}
+
+fn what() -> impl Strategy<Value = What> {
+    prop_oneof![2 => op().prop_map(What::Op), 1 => batch().prop_map(What::Batch)]
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -95,8 +139,8 @@ fn action() -> impl Strategy<Value = Action> {
     let assignment =
         prop::collection::btree_map((0..SHARDS).prop_map(ShardId), prop::option::weighted(0.75, group()), 1..3);
     prop_oneof![
-        18 => (prop::option::weighted(0.2, group()), 0..SHARDS, prop::option::weighted(0.7, numbered), op(), any::<bool>())
-            .prop_map(|(group, shard, session, op, linger)| Action::Op { group, shard, session, op, linger }),
+        18 => (prop::option::weighted(0.2, group()), 0..SHARDS, prop::option::weighted(0.7, numbered), what(), any::<bool>())
+            .prop_map(|(group, shard, session, what, linger)| Action::Op { group, shard, session, what, linger }),
         2 => (group(), 0..SHARDS, 0..3u8).prop_map(|(group, shard, client)| Action::Open { group, shard, client }),
         1 => assignment.prop_map(Action::Assign),
         30 => (group(), replica(), replica(), 0..200u64, any::<u8>(), prop::bool::weighted(0.7)).prop_map(
@@ -115,10 +159,10 @@ fn action() -> impl Strategy<Value = Action> {
 
 fn run(world: &mut World, action: Action) {
     match action {
-        Action::Op { group, shard, session, op, linger } => {
+        Action::Op { group, shard, session, what, linger } => {
             let shard = ShardId(shard);
             let Some(group) = group.or(world.server_of(shard)) else { return };
-            let command = KvCommand::Op { shard, session: session.map(Numbered::stamp), op };
+            let command = what.command(shard, session.map(Numbered::stamp));
             if linger {
                 world.send((group, command.clone()));
             }

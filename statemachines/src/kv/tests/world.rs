@@ -242,6 +242,10 @@ impl World {
                     NAMES[group]
                 );
             }
+            (KvCommand::Batch { shard, session, batch }, reply) => {
+                let expected = self.model.batch(*shard, session.as_ref(), batch, reply);
+                assert_eq!(*reply, expected, "{} answers {command:?}", NAMES[group]);
+            }
             (KvCommand::OpenSession { shard, client }, KvReply::SessionOpened { fresh }) => {
                 self.model.open(*shard, client, *fresh);
             }
@@ -325,11 +329,14 @@ impl World {
             let held = self.groups[*group].scan(*shard);
             assert_eq!(held, KvAnswer::Items { items: self.model.shard(*shard), more: false });
         }
-        let done: Vec<_> = self.model.done.iter().map(|(id, (op, _))| (id.clone(), op.clone())).collect();
-        for ((shard, client, seq), op) in done {
-            let session = Some(quorate::sessions::Stamp { client, seq, acked: None });
-            let reply = self.commit(shards[&shard], KvCommand::Op { shard, session, op });
-            let replayed = matches!(reply, KvReply::Done { replayed: true, .. } | KvReply::Session(_));
+        let done: Vec<_> = self.model.done.iter().map(|(id, carried)| (id.clone(), carried.clone())).collect();
+        for ((shard, client, seq), carried) in done {
+            let stamp = quorate::sessions::Stamp { client, seq, acked: None };
+            let reply = self.commit(shards[&shard], carried.again(shard, stamp));
+            let replayed = matches!(
+                reply,
+                KvReply::Done { replayed: true, .. } | KvReply::Batch { replayed: true, .. } | KvReply::Session(_)
+            );
             assert!(replayed, "a retry after the moves: {reply:?}");
         }
     }
