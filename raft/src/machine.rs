@@ -6,6 +6,7 @@
 //! file, or the iteration order of a hash map; two replicas that differ by one byte are a bug that no retry mends.
 //! Leaves out: sessions (see [`crate::sessions`]) and consistency (see [`crate::reads`]), which come from outside.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::io;
 
@@ -77,6 +78,8 @@ pub trait Machine: Send + Sync + 'static {
     fn snapshot(&self) -> Box<dyn SnapshotView>;
     /// [`StateMachine::restore`].
     fn restore(&mut self, reader: &mut dyn SnapshotReader) -> io::Result<()>;
+    /// The typed machine behind the bytes, for those on its own node who know its type.
+    fn as_any(&self) -> &dyn Any;
 }
 
 /// The bytes' side of a typed machine.
@@ -100,6 +103,10 @@ impl<M: StateMachine> Machine for Typed<M> {
 
     fn restore(&mut self, reader: &mut dyn SnapshotReader) -> io::Result<()> {
         self.0.restore(reader)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        &self.0
     }
 }
 

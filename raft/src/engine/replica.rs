@@ -199,6 +199,15 @@ impl Replica {
         (state.last.map(|id| id.index), state.query(query))
     }
 
+    /// Runs `look` on the machine, together with the index that it reflects. Applies wait meanwhile.
+    pub(crate) fn with_machine<T>(
+        &self,
+        look: impl FnOnce(&dyn Machine) -> T,
+    ) -> (Option<Index>, Result<T, Undecodable>) {
+        let state = self.shared.read();
+        (state.last.map(|id| id.index), state.machine().map(look))
+    }
+
     /// What this replica knows of its group.
     pub(crate) fn status(&self) -> Status {
         let metrics = self.raft.metrics().borrow().clone();

@@ -82,12 +82,17 @@ impl State {
         }
     }
 
-    /// Answers a query from what is applied.
-    pub(crate) fn query(&self, query: &[u8]) -> Result<Bytes, Undecodable> {
+    /// The machine as applied commands left it.
+    pub(crate) fn machine(&self) -> Result<&dyn Machine, Undecodable> {
         if self.torn {
             return Err(Undecodable("a snapshot could not be restored: this replica stops".into()));
         }
-        self.machine.query(query)
+        Ok(self.machine.as_ref())
+    }
+
+    /// Answers a query from what is applied.
+    pub(crate) fn query(&self, query: &[u8]) -> Result<Bytes, Undecodable> {
+        self.machine()?.query(query)
     }
 
     /// A point-in-time view of everything, header first.

@@ -42,6 +42,10 @@ impl Machine for Count {
         }
         Ok(())
     }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
 }
 
 struct MemoryStores;

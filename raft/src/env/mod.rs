@@ -12,6 +12,7 @@ mod virtual_time;
 use std::future::Future;
 use std::ops::{Add, Sub};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::types::LogTime;
@@ -76,4 +77,14 @@ pub trait Env: Send + Sync + 'static {
 
     /// Completes after at least `duration`.
     fn sleep(&self, duration: Duration) -> BoxFuture<()>;
+}
+
+/// Runs `future` until `deadline`; `None` when that comes first.
+pub async fn until<T>(env: &Arc<dyn Env>, deadline: Moment, future: impl Future<Output = T>) -> Option<T> {
+    let left = deadline.since(env.now());
+    let future = std::pin::pin!(future);
+    match futures::future::select(future, env.sleep(left)).await {
+        futures::future::Either::Left((value, _)) => Some(value),
+        futures::future::Either::Right(_) => None,
+    }
 }

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use crate::error::{AdminError, ReadError, Rejected, Unknown, WriteError};
 use crate::log::{Action, Write};
-use crate::machine::{StateMachine, decode, encode};
+use crate::machine::{Machine, StateMachine, decode, encode};
 use crate::reads::{Consistency, ReadReply};
 use crate::sessions::Stamp;
 use crate::transport::{Change, WriteOutcome};
@@ -151,6 +151,27 @@ impl<M: StateMachine> Group<M> {
         let answer =
             decode(&reply.answer).map_err(|error| Rejected::Invalid(format!("another machine's answer: {error}")))?;
         Ok(ReadReply { answer, proof: reply.proof })
+    }
+
+    /// Runs `look` on the machine of *this node's* replica, as fresh as `consistency` asks; the reply carries the same
+    /// proof as [`Group::read`]'s. Nothing is handed on: `Linearizable` and `Lease` succeed only where this node leads,
+    /// and a bound that this replica cannot prove, with a new probe if need be, is refused. A bound of zero is met by a
+    /// read index, as `LinearizableHere`.
+    ///
+    /// Applies wait for `look`: it must be quick, and must not ask the group anything. Clone what is shared, work on it later.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the consistency could not be met here by the deadline.
+    pub async fn with_state<T: Send>(
+        &self,
+        consistency: Consistency,
+        timeout: Duration,
+        look: impl FnOnce(&M) -> T + Send,
+    ) -> Result<ReadReply<T>, ReadError> {
+        let typed = |machine: &dyn Machine| machine.as_any().downcast_ref().map(look);
+        let ReadReply { answer, proof } = self.core.with_machine(consistency, timeout, typed).await?;
+        let answer = answer.ok_or_else(|| Rejected::Invalid("the group runs another machine".into()))?;
+        Ok(ReadReply { answer, proof })
     }
 
     /// What this node's replica knows of the group.

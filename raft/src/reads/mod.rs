@@ -4,7 +4,9 @@
 //! Leaves out: which replica to ask, which is the caller's choice.
 
 mod freshness;
+mod ready;
 mod serve;
+mod state;
 
 use std::time::Duration;
 

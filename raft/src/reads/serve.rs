@@ -1,16 +1,14 @@
-//! Serving a read at each consistency, here or at the leader.
+//! Answering a query at each consistency, here or at the leader.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::{Consistency, Proof, ReadReply};
-use crate::engine::NotHere;
 use crate::error::{ReadError, Rejected};
 use crate::group::{GroupCore, Route, Target};
-use crate::transport::{ForwardedRead, ReadIndex, Reply, Request};
+use crate::transport::{ForwardedRead, Reply, Request};
 use crate::types::NodeId;
 
 impl GroupCore {
@@ -77,22 +75,8 @@ impl GroupCore {
         query: &Bytes,
         route: &Route<'_>,
     ) -> Result<ReadReply<Bytes>, ReadError> {
-        let ready = async {
-            let ReadIndex { index, .. } = match consistency {
-                Consistency::Lease => self.replica.lease_index().await?,
-                _ => self.replica.read_index(route.left()).await?,
-            };
-            // Also for a lease read: what was committed at its moment may not be applied yet, and a follower that has
-            // applied it may have answered for it.
-            self.replica.reach(index).await;
-            Ok::<_, NotHere>(())
-        };
-        match self.until(route.deadline, pin!(ready)).await {
-            None => Err(ReadError::Deadline(route.timeout())),
-            Some(Err(NotHere::Stopped(fatal))) => Err(fatal.into()),
-            Some(Err(not_here)) => Err(not_here.rejected().into()),
-            Some(Ok(())) => self.answer(query, true, Some(Duration::ZERO)),
-        }
+        self.confirm(consistency, route).await?;
+        self.answer(query, true, Some(Duration::ZERO))
     }
 
     async fn read_there(
@@ -115,20 +99,8 @@ impl GroupCore {
 
     /// A read that this replica answers at a read index asked of the leader after the read began.
     async fn read_here(self: &Arc<Self>, query: &Bytes, timeout: Duration) -> Result<ReadReply<Bytes>, ReadError> {
-        let mut route = Route::new(self, timeout);
-        loop {
-            let target = route.next().await?;
-            let patience = route.deadline.min(self.env.now() + self.options.election_timeout.1 * 4);
-            match self.ask_read_index(patience).await {
-                Ok(ReadIndex { index, .. }) => {
-                    return match self.until(route.deadline, pin!(self.replica.reach(index))).await {
-                        Some(()) => self.answer(query, true, Some(Duration::ZERO)),
-                        None => Err(ReadError::Deadline(timeout)),
-                    };
-                }
-                Err(cause) => route.refused(target, cause).await,
-            }
-        }
+        self.catch_up_to_read_index(timeout).await?;
+        self.answer(query, true, Some(Duration::ZERO))
     }
 
     /// A read that this replica answers if it can prove the bound, and the leader otherwise.
@@ -139,21 +111,13 @@ impl GroupCore {
         timeout: Duration,
     ) -> Result<ReadReply<Bytes>, ReadError> {
         let deadline = self.env.now() + timeout;
-        let leads = self.replica.leadership().borrow().leader == Some(self.node);
-        if !leads && !bound.is_zero() {
-            if let Some(reply) = self.read_proven(bound, &query)? {
-                self.probe_ahead(bound, timeout / 2);
-                return Ok(reply);
-            }
-            let started = self.env.now();
-            // A probe that started earlier will do if its proof can still be fresh enough when it arrives.
-            let not_before = started - bound / 2;
-            let probe = self.probe(not_before, timeout / 2);
-            if self.until(started + timeout / 2, probe).await.flatten().is_some()
-                && let Some(reply) = self.read_proven(bound, &query)?
-            {
-                return Ok(reply);
-            }
+        let leads = self.replica.leads();
+        if !leads
+            && !bound.is_zero()
+            && self.prove(bound, timeout / 2).await?
+            && let Some(reply) = self.read_proven(bound, &query)?
+        {
+            return Ok(reply);
         }
         let left = self.left(deadline);
         let mut reply = self.read_leader(Consistency::Linearizable, query, left, self.options.hops_max).await?;
@@ -172,14 +136,6 @@ impl GroupCore {
         Ok(reply.proof.staleness.is_some().then_some(reply))
     }
 
-    /// Starts the next probe while the last one still serves, so that readers who keep coming need not wait.
-    fn probe_ahead(self: &Arc<Self>, bound: Duration, wait: Duration) {
-        let now = self.env.now();
-        if self.freshness.age(now).is_some_and(|age| age > bound / 2) {
-            drop(self.probe(now - bound / 2, wait));
-        }
-    }
-
     fn answer(
         &self,
         query: &Bytes,
@@ -190,13 +146,5 @@ impl GroupCore {
         let answer = answer.map_err(|error| Rejected::Invalid(error.to_string()))?;
         let proof = Proof { served_by: self.node, applied, linearizable, staleness, redirected: false };
         Ok(ReadReply { answer, proof })
-    }
-
-    /// A replica that has stopped answers nothing, not even from what it has.
-    fn running(&self) -> Result<(), ReadError> {
-        match &self.replica.leadership().borrow().stopped {
-            Some(fatal) => Err(fatal.clone().into()),
-            None => Ok(()),
-        }
     }
 }

@@ -19,4 +19,5 @@ mod reads;
 mod restarts;
 mod sessions;
 mod snapshots;
+mod state;
 mod transfer;

@@ -14,6 +14,12 @@ pub(crate) struct Register {
     list: Vector<u64>,
 }
 
+impl Register {
+    pub(crate) fn value(&self, key: u64) -> u64 {
+        self.values.get(&key).copied().unwrap_or(0)
+    }
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Command {
     /// Sets a value to the larger of what it is and this: a late duplicate of an older write changes nothing.
@@ -81,7 +87,7 @@ impl StateMachine for Register {
 
     fn query(&self, query: Query) -> Answer {
         match query {
-            Query::Value(key) => Answer::Value(self.values.get(&key).copied().unwrap_or(0)),
+            Query::Value(key) => Answer::Value(self.value(key)),
             Query::Everything => Answer::Everything {
                 values: self.values.iter().map(|(key, value)| (*key, *value)).collect(),
                 list: self.list.iter().copied().collect(),
