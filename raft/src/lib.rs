@@ -26,7 +26,7 @@ pub mod watch;
 
 pub use error::{AdminError, Fatal, ReadError, Rejected, Unknown, WriteError};
 pub use group::{Group, GroupOptions, Leadership, Role, Status, WriteOptions, Written};
-pub use host::{GroupSpec, Host, HostConfig};
+pub use host::{Evidence, GroupSpec, Host, HostConfig, TakeOver, TakeOverRefusal};
 pub use machine::{EntryContext, StateMachine};
 pub use reads::{Consistency, Proof, ReadReply};
 pub use types::{ClientId, ClusterId, GroupId, Index, LogId, LogTime, Membership, NodeId, Term};

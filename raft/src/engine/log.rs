@@ -4,17 +4,55 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::OptionalSend;
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use openraft::type_config::TypeConfigExt;
 
 use super::types::{RaftLogId, RaftVote, TypeConfig, log_id_from, log_id_into, vote_from, vote_into};
+use super::unflushed::Unflushed;
 use crate::log::{Entry, Flushed, LogStore};
 use crate::types::Index;
 
+/// How long replication waits for a flush at a stretch: it sees no other event meanwhile, a new leader for one.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+
 /// One replica's log as openraft sees it; clones are readers of the same log.
 #[derive(Clone)]
-pub(crate) struct LogAdapter(pub(crate) Arc<dyn LogStore>);
+pub(crate) struct LogAdapter {
+    store: Arc<dyn LogStore>,
+    /// Kept only where no entry may be sent before it is flushed.
+    unflushed: Option<Arc<Unflushed>>,
+}
+
+impl LogAdapter {
+    /// With `flush_before_send`, replication is handed no entry that is not flushed here.
+    pub(crate) fn new(store: Arc<dyn LogStore>, flush_before_send: bool) -> Self {
+        LogAdapter { store, unflushed: flush_before_send.then(|| Arc::new(Unflushed::new())) }
+    }
+
+    /// Reads only what is flushed, and waits for that; nothing when it takes too long.
+    async fn read_flushed(&self, unflushed: &Unflushed, from: u64, to: u64) -> io::Result<Vec<Entry>> {
+        loop {
+            if TypeConfig::timeout(FLUSH_PATIENCE, unflushed.flushed(from)).await.is_err() {
+                return Ok(Vec::new());
+            }
+            let flushed = to.min(unflushed.limit());
+            if flushed <= from {
+                continue;
+            }
+            let mut entries = self.store.read(Index(from), Index(flushed)).await?;
+            let holds_any = !entries.is_empty();
+            // Once more: what was flushed may have been replaced between the two steps.
+            let limit = unflushed.limit();
+            entries.retain(|entry| entry.id.index.0 < limit);
+            if !holds_any || !entries.is_empty() {
+                return Ok(entries);
+            }
+        }
+    }
+}
 
 impl RaftLogReader<TypeConfig> for LogAdapter {
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
@@ -31,11 +69,20 @@ impl RaftLogReader<TypeConfig> for LogAdapter {
             Bound::Excluded(to) => *to,
             Bound::Unbounded => u64::MAX,
         };
-        self.0.read(Index(from), Index(to)).await
+        self.store.read(Index(from), Index(to)).await
+    }
+
+    /// What replication reads by, and nothing else does. An empty answer makes it send a message without entries, and
+    /// come back.
+    async fn limited_get_log_entries(&mut self, from: u64, to: u64) -> Result<Vec<Entry>, io::Error> {
+        match &self.unflushed {
+            Some(unflushed) => self.read_flushed(unflushed, from, to).await,
+            None => self.store.read(Index(from), Index(to)).await,
+        }
     }
 
     async fn read_vote(&mut self) -> Result<Option<RaftVote>, io::Error> {
-        Ok(self.0.vote().await?.map(vote_into))
+        Ok(self.store.vote().await?.map(vote_into))
     }
 }
 
@@ -43,7 +90,7 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
-        let state = self.0.state().await?;
+        let state = self.store.state().await?;
         Ok(LogState { last_purged_log_id: state.purged.map(log_id_into), last_log_id: state.last.map(log_id_into) })
     }
 
@@ -52,15 +99,15 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
     }
 
     async fn save_vote(&mut self, vote: &RaftVote) -> Result<(), io::Error> {
-        self.0.save_vote(vote_from(vote)).await
+        self.store.save_vote(vote_from(vote)).await
     }
 
     async fn save_committed(&mut self, committed: Option<RaftLogId>) -> Result<(), io::Error> {
-        self.0.save_committed(committed.map(log_id_from)).await
+        self.store.save_committed(committed.map(log_id_from)).await
     }
 
     async fn read_committed(&mut self) -> Result<Option<RaftLogId>, io::Error> {
-        Ok(self.0.committed().await?.map(log_id_into))
+        Ok(self.store.committed().await?.map(log_id_into))
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>
@@ -68,15 +115,23 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let flushed = Flushed::new(move |result| callback.io_completed(result));
-        self.0.append(entries.into_iter().collect(), flushed).await
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        let watched = self.unflushed.as_ref().zip(entries.first());
+        let ticket = watched.map(|(unflushed, first)| (Arc::clone(unflushed), unflushed.begin(first.id.index.0)));
+        let flushed = Flushed::new(move |result| {
+            if let (Ok(()), Some((unflushed, ticket))) = (&result, ticket) {
+                unflushed.end(ticket);
+            }
+            callback.io_completed(result);
+        });
+        self.store.append(entries, flushed).await
     }
 
     async fn truncate_after(&mut self, last: Option<RaftLogId>) -> Result<(), io::Error> {
-        self.0.truncate_after(last.map(log_id_from)).await
+        self.store.truncate_after(last.map(log_id_from)).await
     }
 
     async fn purge(&mut self, through: RaftLogId) -> Result<(), io::Error> {
-        self.0.purge(log_id_from(through)).await
+        self.store.purge(log_id_from(through)).await
     }
 }

@@ -3,6 +3,7 @@
 //! Promises: this is the only module that names openraft; what leaves it are the library's own types.
 //! Leaves out: everything that needs more than one replica's knowledge (see [`crate::group`] and [`crate::reads`]).
 
+mod alone;
 mod applied;
 mod compaction;
 mod inbound;
@@ -17,7 +18,9 @@ mod state;
 #[cfg(test)]
 mod suite;
 mod types;
+mod unflushed;
 mod watch;
 
+pub(crate) use alone::{Attempt, OwnLog, go_alone};
 pub(crate) use proposer::Proposed;
 pub(crate) use replica::{NotHere, Replica, ReplicaSpec};

@@ -4,7 +4,7 @@
 //! Leaves out: forwarding, deadlines and retries, which are the [`crate::group`]'s.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
 use openraft::errors::{
@@ -25,14 +25,14 @@ use super::runtime::{ago, scoped};
 use super::state::State;
 use super::types::{TypeConfig, log_id_from, membership_from};
 use super::{compaction, leadership};
-use crate::env::Env;
+use crate::env::{Env, Moment};
 use crate::error::{Fatal, Rejected, Unknown, WriteError};
 use crate::group::{GroupOptions, Leadership, Status};
 use crate::host::Caller;
 use crate::log::{LogStore, Write};
 use crate::machine::{Machine, Undecodable};
 use crate::snapshot::SnapshotStore;
-use crate::transport::{ReadIndex, Reply, Request};
+use crate::transport::{Append, Appended, ReadIndex, Reply, Request};
 use crate::types::{GroupId, Index, Membership, NodeId};
 use crate::watch;
 
@@ -48,6 +48,8 @@ pub(crate) struct ReplicaSpec {
     pub(crate) options: GroupOptions,
     pub(crate) env: Arc<dyn Env>,
     pub(crate) caller: Caller,
+    /// Since when it acknowledges nothing; `None` when it may have until now.
+    pub(crate) silent_since: Option<Moment>,
 }
 
 /// A running replica.
@@ -61,6 +63,9 @@ pub(crate) struct Replica {
     snapshots: Arc<dyn SnapshotStore>,
     incoming: Mutex<Option<Incoming>>,
     leadership: watch::Receiver<Leadership>,
+    /// The last leader whose message was accepted, and when it came.
+    heard: StdMutex<Option<(NodeId, Moment)>>,
+    env: Arc<dyn Env>,
     lease: Duration,
     simulated: bool,
 }
@@ -94,7 +99,7 @@ impl Replica {
             spec.node,
             config,
             network,
-            LogAdapter(Arc::clone(&spec.log)),
+            LogAdapter::new(Arc::clone(&spec.log), spec.options.flush_before_send),
             MachineAdapter(Arc::clone(&shared)),
         );
         let simulation = spec.env.simulation();
@@ -112,6 +117,8 @@ impl Replica {
             snapshots: spec.snapshots,
             incoming: Mutex::new(None),
             leadership,
+            heard: StdMutex::default(),
+            env: spec.env,
             lease: spec.options.election_timeout.1.saturating_sub(spec.options.lease_margin),
             simulated: simulation.is_some(),
         }))
@@ -120,13 +127,33 @@ impl Replica {
     /// Acts on a consensus message of another node. The rest of the messages are the group's.
     pub(crate) async fn consensus(&self, request: Request) -> Reply {
         match request {
-            Request::Append(append) => inbound::append(&self.raft, append).await,
+            Request::Append(append) => self.append(append).await,
             Request::Vote(ballot) => inbound::vote(&self.raft, ballot, false).await,
             Request::PreVote(ballot) => inbound::vote(&self.raft, ballot, true).await,
             Request::Transfer { from, to, last } => inbound::transfer(&self.raft, from, to, last).await,
             Request::Snapshot(chunk) => inbound::chunk(&self.raft, &self.snapshots, &self.incoming, chunk).await,
             _ => Reply::Refused(Rejected::Invalid("not a consensus message".into())),
         }
+    }
+
+    async fn append(&self, append: Append) -> Reply {
+        let (leader, came) = (append.vote.node, self.env.now());
+        let reply = inbound::append(&self.raft, append).await;
+        // Refused for the state of the log or not: its sender leads, as far as this replica's term goes.
+        if matches!(&reply, Reply::Append(appended) if !matches!(appended, Appended::HigherVote(_))) {
+            let mut heard = self.heard();
+            *heard = heard.filter(|(_, before)| *before > came).or(Some((leader, came)));
+        }
+        reply
+    }
+
+    fn heard(&self) -> std::sync::MutexGuard<'_, Option<(NodeId, Moment)>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last leader whose message was accepted here, and when it came.
+    pub(crate) fn leader_heard(&self) -> Option<(NodeId, Moment)> {
+        *self.heard()
     }
 
     /// Who leads, as this replica knows it.
@@ -331,9 +358,15 @@ impl Drop for Replica {
 /// Waits as long as a leader's lease may still run that this replica acknowledged in an earlier life. openraft has forgotten
 /// it, and could vote for another leader, or stand itself, while the old one still answers lease reads.
 async fn outwait_lease(spec: &ReplicaSpec) -> Result<(), Fatal> {
-    let vote = spec.log.vote().await.map_err(|error| Fatal(format!("vote of {}: {error}", spec.group)))?;
-    if vote.is_some() {
-        spec.env.sleep(spec.options.election_timeout.1).await;
+    let fatal = |error| Fatal(format!("vote of {}: {error}", spec.group));
+    if let Some(vote) = spec.log.vote().await.map_err(fatal)? {
+        if spec.options.flush_before_send {
+            // What an earlier life in this process appended may still wait for its flush, and nobody would know: a saved
+            // vote has all that was queued before it flushed.
+            spec.log.save_vote(vote).await.map_err(fatal)?;
+        }
+        let waited = spec.silent_since.map_or(Duration::ZERO, |since| spec.env.now().since(since));
+        spec.env.sleep(spec.options.election_timeout.1.saturating_sub(waited)).await;
     }
     Ok(())
 }

@@ -90,6 +90,10 @@ impl State {
         Ok(self.machine.as_ref())
     }
 
+    pub(super) fn into_machine(self) -> Box<dyn Machine> {
+        self.machine
+    }
+
     /// Answers a query from what is applied.
     pub(crate) fn query(&self, query: &[u8]) -> Result<Bytes, Undecodable> {
         self.machine()?.query(query)

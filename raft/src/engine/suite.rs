@@ -55,7 +55,7 @@ impl StoreBuilder<TypeConfig, LogAdapter, MachineAdapter> for MemoryStores {
         let log: Arc<dyn LogStore> = Arc::new(MemoryLog::new());
         let state = State::new(Box::<Count>::default(), Duration::from_secs(60));
         let shared = Shared::new(state, Arc::clone(&log), Arc::new(MemorySnapshots::new()), u64::MAX);
-        Ok(((), LogAdapter(log), MachineAdapter(Arc::new(shared))))
+        Ok(((), LogAdapter::new(log, true), MachineAdapter(Arc::new(shared))))
     }
 }
 

@@ -18,6 +18,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::env::Moment;
 use crate::error::{AdminError, ReadError, Rejected, Unknown, WriteError};
 use crate::log::{Action, Write};
 use crate::machine::{Machine, StateMachine, decode, encode};
@@ -112,6 +113,20 @@ impl<M: StateMachine> Group<M> {
         read_outcome(self.core.write(Write { session: options.session, action }, options.timeout).await?)
     }
 
+    /// As [`Group::write`], but proposed by this node's replica or not at all: what is proposed stands in the log at a term
+    /// that this node leads. Nothing is retried once it was proposed, session or not.
+    ///
+    /// # Errors
+    /// As [`Group::write`]; `Rejected(NotLeader)` where this node does not lead.
+    pub async fn write_as_leader(
+        &self,
+        command: &M::Command,
+        options: WriteOptions,
+    ) -> Result<Written<M::Reply>, WriteError> {
+        let write = Write { session: options.session, action: Action::Apply(encode(command)) };
+        read_outcome(self.core.write_as_leader(write, options.timeout).await?)
+    }
+
     /// Proposes commands in one go: appended in order, each with an outcome of its own.
     ///
     /// # Errors
@@ -182,6 +197,12 @@ impl<M: StateMachine> Group<M> {
     /// Leader, term, role and membership as they change.
     pub fn watch(&self) -> watch::Receiver<Leadership> {
         self.core.replica.leadership()
+    }
+
+    /// The last leader whose message this node's replica accepted in this life, and when the message came, by this node's
+    /// clock ([`crate::env::Env::now`]). A leader does not hear itself.
+    pub fn leader_heard(&self) -> Option<(NodeId, Moment)> {
+        self.core.replica.leader_heard()
     }
 
     /// What this node's replica has applied.

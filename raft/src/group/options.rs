@@ -21,6 +21,9 @@ pub struct GroupOptions {
     pub inflight_bytes_max: u64,
     /// A session that was not used for so long, by the log's time, expires.
     pub session_ttl: Duration,
+    /// Whether a leader sends an entry to others only once it has flushed it itself. Costs a write the time of one more
+    /// flush; asked for by [`crate::Host::take_over`].
+    pub flush_before_send: bool,
     /// How often a call may be handed on from node to node before it is refused.
     pub hops_max: u8,
 }
@@ -35,6 +38,7 @@ impl Default for GroupOptions {
             snapshot_keep_entries: 256,
             inflight_bytes_max: 64 << 20,
             session_ttl: Duration::from_secs(3600),
+            flush_before_send: false,
             hops_max: 3,
         }
     }

@@ -50,6 +50,31 @@ impl GroupCore {
         outcomes.pop().unwrap_or_else(|| Err(Unknown::AnswerLost("an empty answer".into()).into()))
     }
 
+    /// Makes one write if this node leads, for as long as it leads.
+    pub(crate) async fn write_as_leader(
+        self: &Arc<Self>,
+        write: Write,
+        timeout: Duration,
+    ) -> Result<WriteOutcome, WriteError> {
+        let _bytes = self.reserve(write.size())?;
+        let mut route = Route::new(self, timeout);
+        loop {
+            if !self.replica.leads() {
+                let leader = self.replica.leadership().borrow().leader;
+                return Err(Rejected::NotLeader { leader }.into());
+            }
+            match self.write_one_here(&write, route.deadline, timeout).await {
+                Attempt::Done(outcome) => return Ok(outcome),
+                Attempt::Failed(error) => return Err(error),
+                Attempt::Unknown(cause) => return Err(cause.into()),
+                Attempt::Refused(cause @ Rejected::LeaderNotReady(_)) if !route.left().is_zero() => {
+                    route.refused(Target::Here, cause).await;
+                }
+                Attempt::Refused(cause) => return Err(cause.into()),
+            }
+        }
+    }
+
     /// Makes several writes in one go.
     pub(crate) async fn write_many(
         self: &Arc<Self>,

@@ -6,6 +6,7 @@
 
 mod caller;
 mod once;
+mod take_over;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,6 +24,7 @@ use crate::types::{ClusterId, GroupId, Incarnation, NodeId};
 
 pub(crate) use caller::Caller;
 use once::Once;
+pub use take_over::{Evidence, TakeOver, TakeOverRefusal};
 
 /// Who this node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,26 +94,31 @@ impl Host {
         if self.group_core(spec.id).is_some() {
             return Err(Fatal(format!("{} runs on {} already", spec.id, self.config.node)));
         }
-        let replica = Replica::start(ReplicaSpec {
+        let spec = self.replica_spec(spec);
+        self.start_group(spec).await
+    }
+
+    fn replica_spec<M: StateMachine>(&self, spec: GroupSpec<M>) -> ReplicaSpec {
+        ReplicaSpec {
             group: spec.id,
             node: self.config.node,
             machine: Box::new(Typed(spec.machine)),
             log: spec.log,
             snapshots: spec.snapshots,
-            options: spec.options.clone(),
+            options: spec.options,
             env: Arc::clone(&self.env),
             caller: self.caller.clone(),
-        })
-        .await?;
-        let core = GroupCore::new(
-            spec.id,
-            self.config.node,
-            replica,
-            self.caller.clone(),
-            Arc::clone(&self.env),
-            spec.options,
-        );
-        self.groups.write().unwrap_or_else(PoisonError::into_inner).insert(spec.id, Arc::clone(&core));
+            silent_since: None,
+        }
+    }
+
+    /// Starts a replica and lets messages reach it; its machine is an `M`.
+    async fn start_group<M: StateMachine>(&self, spec: ReplicaSpec) -> Result<Group<M>, Fatal> {
+        let (id, options) = (spec.group, spec.options.clone());
+        let replica = Replica::start(spec).await?;
+        let env = Arc::clone(&self.env);
+        let core = GroupCore::new(id, self.config.node, replica, self.caller.clone(), env, options);
+        self.groups.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&core));
         Ok(Group::new(core))
     }
 

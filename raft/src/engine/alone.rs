@@ -1,0 +1,193 @@
+//! One of two voters goes on alone: what is done to its stores while its replica does not run (see `docs/two-masters.md`).
+//!
+//! Promises: cut off at any point, the stores are those of a replica that can run on; nothing but a term has changed before
+//! the membership entry, and that entry is the last step.
+//! Leaves out: the rule that says which of the two may, which is the caller's judge.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::replica::ReplicaSpec;
+use super::state::State;
+use crate::env::Moment;
+use crate::log::{Entry, Flushed, LogStore, Payload};
+use crate::machine::Machine;
+use crate::snapshot::{SnapshotStore, SnapshotView};
+use crate::types::{Index, LogId, Membership, NodeId, Term, Vote};
+
+/// Entries read from the log at once.
+const CHUNK: u64 = 256;
+
+/// What a replica's own stores say, committed or not.
+pub(crate) struct OwnLog<'a> {
+    pub(crate) membership: &'a Membership,
+    pub(crate) last: Option<LogId>,
+    /// The machine as it would be if all of the log were committed.
+    pub(crate) machine: &'a dyn Machine,
+}
+
+/// Says whether the node may go on alone.
+pub(crate) type Judge<'a> = &'a (dyn Fn(OwnLog<'_>) -> bool + Send + Sync);
+
+/// How an attempt ended.
+pub(crate) enum Attempt {
+    /// By its own log, the node is the group's only voter.
+    Alone,
+    /// Nothing has changed but perhaps the term.
+    NotOneOfTwo(Membership),
+    /// The judge said no. Nothing has changed but perhaps the term.
+    Judged,
+}
+
+/// Makes the node of `spec`, whose replica acknowledges nothing since `silent_since`, the only voter of the group if its own
+/// log says that it is one of two and `judge` agrees. The machine in `spec` is used on the way, and fresh again at the end.
+pub(crate) async fn go_alone(
+    mut spec: ReplicaSpec,
+    silent_since: Moment,
+    judge: Judge<'_>,
+) -> io::Result<(ReplicaSpec, Attempt)> {
+    let state = State::new(spec.machine, spec.options.session_ttl);
+    let mut trial = Trial {
+        node: spec.node,
+        log: Arc::clone(&spec.log),
+        snapshots: Arc::clone(&spec.snapshots),
+        fresh: state.view(),
+        state,
+        membership: Membership::default(),
+        last: None,
+    };
+    // Once before anything is changed, so that a refusal disturbs nobody.
+    if let Some(end) = trial.verdict(judge).await? {
+        spec.machine = trial.into_machine()?;
+        return Ok((spec, end));
+    }
+    let vote = fence(spec.log.as_ref(), spec.node).await?;
+    // A lease that the other still reads by has a margin for clocks that drift taken off already.
+    let waited = spec.env.now().since(silent_since);
+    spec.env.sleep(spec.options.election_timeout.1.saturating_sub(waited)).await;
+    // And once more behind the fence: this is the look that counts.
+    let verdict = trial.verdict(judge).await?;
+    let end = match verdict {
+        Some(end) => end,
+        None => {
+            append_membership(spec.log.as_ref(), spec.node, vote.term, &trial).await?;
+            Attempt::Alone
+        }
+    };
+    spec.machine = trial.into_machine()?;
+    Ok((spec, end))
+}
+
+/// Saves a vote for `node` at a term above every term that its stores know. From here on it accepts nothing of an older
+/// leader, in whatever life.
+async fn fence(log: &dyn LogStore, node: NodeId) -> io::Result<Vote> {
+    let voted = log.vote().await?.map_or(Term(0), |vote| vote.term);
+    let written = log.state().await?.last.map_or(Term(0), |last| last.term);
+    let vote = Vote { term: Term(voted.max(written).0 + 1), node, committed: false };
+    log.save_vote(vote).await?;
+    Ok(vote)
+}
+
+/// Appends the membership of `node` alone, at a term in which nobody else can have led, and waits until it is flushed.
+async fn append_membership(log: &dyn LogStore, node: NodeId, term: Term, trial: &Trial) -> io::Result<()> {
+    let held = log.state().await?.last.map(|last| last.index);
+    if let Some(last) = trial.last
+        && held < Some(last.index)
+    {
+        // A snapshot was received and the log not brought up to it.
+        log.purge(last).await?;
+    }
+    let index = trial.last.map_or(Index(0), |last| last.index.next());
+    let membership = Membership { voters: vec![[node].into()], learners: trial.membership.learners.clone() };
+    let entry = Entry { id: LogId { term, index }, payload: Payload::Membership(Box::new(membership)) };
+    let (sender, receiver) = oneshot::channel();
+    // Nobody waits any more only where this future was dropped.
+    log.append(vec![entry], Flushed::new(move |result| drop(sender.send(result)))).await?;
+    receiver.await.unwrap_or_else(|_| Err(io::Error::other("the log dropped an append")))
+}
+
+/// A machine that is brought to the end of a replica's own log.
+struct Trial {
+    node: NodeId,
+    log: Arc<dyn LogStore>,
+    snapshots: Arc<dyn SnapshotStore>,
+    state: State,
+    /// The machine before any entry.
+    fresh: Arc<dyn SnapshotView>,
+    membership: Membership,
+    last: Option<LogId>,
+}
+
+impl Trial {
+    /// How the attempt ends on what the stores hold now; `None` when it may go on.
+    async fn verdict(&mut self, judge: Judge<'_>) -> io::Result<Option<Attempt>> {
+        self.replay().await?;
+        let [voters] = &self.membership.voters[..] else {
+            return Ok(Some(Attempt::NotOneOfTwo(self.membership.clone())));
+        };
+        match (voters.contains(&self.node), voters.len()) {
+            // An earlier attempt came so far.
+            (true, 1) => return Ok(Some(Attempt::Alone)),
+            (true, 2) => {}
+            _ => return Ok(Some(Attempt::NotOneOfTwo(self.membership.clone()))),
+        }
+        let machine = self.state.machine().map_err(io::Error::other)?;
+        let own = OwnLog { membership: &self.membership, last: self.last, machine };
+        Ok(if judge(own) { None } else { Some(Attempt::Judged) })
+    }
+
+    /// Applies all that the stores hold to the fresh machine: what was committed, and what may yet be.
+    async fn replay(&mut self) -> io::Result<()> {
+        self.state.restore(self.fresh.as_ref())?;
+        (self.membership, self.last) = (Membership::default(), None);
+        if let Some(snapshot) = self.snapshots.latest().await? {
+            self.state.restore(snapshot.view.as_ref())?;
+            (self.membership, self.last) = (snapshot.meta.membership, snapshot.meta.last);
+        }
+        let held = self.log.state().await?;
+        let Some(end) = held.last.map(|last| last.index.next()) else { return Ok(()) };
+        self.check_joint(held.purged).await?;
+        let mut from = self.last.map_or(Index(0), |last| last.index.next());
+        while from < end {
+            let entries = self.log.read(from, Index(end.0.min(from.0 + CHUNK))).await?;
+            if entries.first().is_none_or(|first| first.id.index != from) {
+                return Err(io::Error::other(format!("neither the log nor the snapshot holds entry {from}")));
+            }
+            for entry in entries {
+                match &entry.payload {
+                    Payload::Writes(proposal) => drop(self.state.apply(entry.id, proposal)),
+                    Payload::Membership(membership) => self.membership = membership.as_ref().clone(),
+                    Payload::Blank => {}
+                }
+                self.last = Some(entry.id);
+                from = entry.id.index.next();
+            }
+        }
+        Ok(())
+    }
+
+    /// The log must go on where the snapshot ends: what follows another entry than the snapshot's last is another history.
+    async fn check_joint(&self, purged: Option<LogId>) -> io::Result<()> {
+        let Some(last) = self.last else { return Ok(()) };
+        let held = match purged {
+            Some(purged) if purged.index == last.index => Some(purged),
+            Some(purged) if purged.index > last.index => {
+                return Err(io::Error::other(format!("the log starts after {purged}, the snapshot ends at {last}")));
+            }
+            _ => self.log.read(last.index, last.index.next()).await?.first().map(|entry| entry.id),
+        };
+        match held {
+            Some(held) if held != last => {
+                Err(io::Error::other(format!("the log holds {held} where the snapshot ends at {last}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn into_machine(mut self) -> io::Result<Box<dyn Machine>> {
+        self.state.restore(self.fresh.as_ref())?;
+        Ok(self.state.into_machine())
+    }
+}
