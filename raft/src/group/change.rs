@@ -103,10 +103,14 @@ impl GroupCore {
         settled(self.replica.add_learner(node).await)
     }
 
-    /// Makes `node` a learner if need be, and waits until it has nearly all that the leader has.
+    /// Makes `node` a learner if need be, and waits until it has nearly all that the leader has, and is alive: with a dead
+    /// node's vote to ask for, a small group could not even take it back.
     async fn catch_up(&self, node: NodeId) -> Result<(), AdminError> {
         self.learn(node).await?;
-        while self.lag(node)? > CAUGHT_UP_LAG {
+        if node == self.node {
+            return Ok(());
+        }
+        while self.obstacle(node)?.is_some() {
             self.env.sleep(LOOK).await;
         }
         Ok(())
@@ -176,7 +180,7 @@ impl GroupCore {
         Ok(())
     }
 
-    /// What keeps the voter `to` from taking over now.
+    /// What keeps `to` from taking over, or from voting usefully, now.
     fn obstacle(&self, to: NodeId) -> Result<Option<&'static str>, Rejected> {
         let silent = self.replica.acknowledged_ago(to).is_none_or(|ago| ago > self.options.election_timeout.1);
         if silent {

@@ -21,3 +21,4 @@ mod sessions;
 mod snapshots;
 mod state;
 mod transfer;
+mod two_masters;
