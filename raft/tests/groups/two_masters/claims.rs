@@ -35,6 +35,9 @@ async fn the_shadow_goes_on_alone_and_takes_the_old_primary_in_again(world: Worl
         pair.serving(shadow).await;
         assert!(pair.put(shadow, round * 2 + 1, CALL).await);
         pair.look(shadow, Consistency::Linearizable, CALL).await;
+        // It does not make itself depend on a peer that is dead.
+        world.sleep(500 * MS).await;
+        assert!(pair.put(shadow, 100 + round, CALL).await);
         pair.converge().await;
     }
 }
