@@ -61,8 +61,8 @@ impl Host {
     /// names a leader names the other", where every such entry was proposed by [`Group::write_as_leader`] of the node that it
     /// names, and the group runs with [`crate::GroupOptions::flush_before_send`].
     ///
-    /// The other voter is in the group no longer. Once it is back, [`Group::add_voter`] takes it in again; what its log held
-    /// beyond this node's is dropped, and was acknowledged to nobody.
+    /// The other voter is in the group no longer. Once it is back, [`Group::add_voter`] takes it in again, to be repeated until
+    /// the membership is one set with both; what its log held beyond this node's is dropped, and was acknowledged to nobody.
     ///
     /// # Errors
     /// [`Fatal`] when the stores cannot be read or written, or the options do not fit; the group does not run then.

@@ -247,7 +247,11 @@ impl Pair {
         let deadline = self.world.now() + Duration::from_secs(60);
         let mut value = u64::MAX;
         loop {
-            assert!(self.world.now() < deadline, "the pair does not serve again");
+            if self.world.now() >= deadline {
+                let states: Vec<_> =
+                    [A, B].map(|id| self.life(id).and_then(|life| life.group()).map(|group| group.status())).into();
+                panic!("the pair does not serve again: {states:#?}");
+            }
             let primary = self.primary().await;
             if whole(A) && whole(B) && self.put(primary, value, Duration::from_secs(1)).await {
                 break;
@@ -277,8 +281,8 @@ async fn serve(pair: Arc<Pair>, life: Arc<Life>) {
         }
         if life.epoch().is_none() {
             claim(&pair, &life, &group, leadership.term).await;
-        } else if !leadership.membership.is_voter(other(life.node)) {
-            // Refused, late or done: it is looked at again.
+        } else if leadership.membership.voters != [[A, B].into()] {
+            // Not there, or left half-way when the call's time was up: repeated until both are voters, in one set.
             let _ = group.add_voter(other(life.node), Duration::from_secs(1)).await;
         }
     }
