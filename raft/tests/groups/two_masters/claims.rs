@@ -129,7 +129,9 @@ async fn the_old_primarys_tail_is_dropped_and_its_clients_told_unknown(world: Wo
         .collect();
     let before = group.status().last;
     world.eventually("the tail is appended", || group.status().last >= before.map(|at| quorate::Index(at.0 + 5))).await;
-    assert!(matches!(pair.take_over(shadow).await.unwrap(), TakeOver::Alone(_)));
+    let takes_over = std::sync::Arc::clone(&pair);
+    let outcome = tokio::spawn(async move { takes_over.take_over(shadow).await.unwrap() }).await.unwrap();
+    assert!(matches!(outcome, TakeOver::Alone(_)), "{outcome}");
     pair.serving(shadow).await;
     for value in 2..20 {
         assert!(pair.put(shadow, value, CALL).await);

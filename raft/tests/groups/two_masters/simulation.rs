@@ -110,7 +110,7 @@ impl Simulation {
     async fn disturb(&self) {
         let (pair, network) = (&self.pair, &self.pair.network);
         let id = self.world.pick(&[A, B]);
-        match self.world.below(11) {
+        match self.world.below(13) {
             0 => pair.crash(id),
             1 => self.restart_both().await,
             2 => network.isolate(id),
@@ -126,6 +126,9 @@ impl Simulation {
             7 => self.take_over(id).await,
             8 => drop(futures::future::join(self.take_over(A), self.take_over(B)).await),
             9 => self.cut_off(id).await,
+            // What it sent and what it was sent arrives when it goes on.
+            10 => network.pause(id),
+            11 => self.power_cut_at_a_claim(id).await,
             _ => {
                 network.isolate(id);
                 self.sleep_ms(300).await;
@@ -155,6 +158,22 @@ impl Simulation {
                 self.take_over(id).await;
             }
         }
+    }
+
+    /// `id` comes to lead, with a slow disk, and loses power while its claim is on its way; then both are asked.
+    async fn power_cut_at_a_claim(&self, id: NodeId) {
+        let pair = &self.pair;
+        pair.calm().await;
+        pair.disk(id).slow_down(200 * MS);
+        if let Some(group) = pair.life(other(id)).and_then(|life| life.group()) {
+            let _ = group.transfer_leadership(id, 500 * MS).await;
+        }
+        self.sleep_ms(400).await;
+        pair.crash(id);
+        pair.network.isolate(id);
+        pair.disk(id).slow_down(2 * MS);
+        pair.start_node(id).await;
+        futures::future::join(self.take_over(A), self.take_over(B)).await;
     }
 
     /// Votes are asked for, given, and not heard of.
