@@ -119,6 +119,7 @@ impl Disk {
         assert!(state.queue.is_empty(), "a life ends by a crash");
         state.life += 1;
         state.flushing = false;
+        state.trap = None;
         let written = MemoryLog::new();
         let held = now(state.durable.state());
         held.purged.into_iter().for_each(|through| now(written.purge(through)));
