@@ -34,7 +34,10 @@ impl LogAdapter {
 
     /// Reads only what is flushed, and waits for that; nothing when it takes too long.
     async fn read_flushed(&self, unflushed: &Unflushed, from: u64, to: u64) -> io::Result<Vec<Entry>> {
-        while from < to {
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        loop {
             if TypeConfig::timeout(FLUSH_PATIENCE, unflushed.flushed(from)).await.is_err() {
                 return Ok(Vec::new());
             }
@@ -51,7 +54,6 @@ impl LogAdapter {
                 return Ok(entries);
             }
         }
-        Ok(Vec::new())
     }
 }
 
