@@ -2,6 +2,7 @@
 
 pub mod configlog;
 pub mod kv;
+pub mod master;
 pub mod names;
 pub mod register;
 pub mod slot;
