@@ -5,6 +5,7 @@
 
 mod data;
 mod errors;
+pub mod master;
 mod presence;
 pub mod replica;
 pub mod replica_group;
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 use crate::embedded::World;
 use crate::stdio::StdioOptions;
 
+pub use master::{Master, MasterOptions};
 pub use replica::Replica;
 pub use replica_group::ReplicaGroup;
 pub use shardkv::ShardKv;

@@ -104,11 +104,7 @@ impl Chunks {
     pub(super) fn placed(&self, servers: &Servers, id: ChunkId) -> Option<Placed> {
         let chunk = self.by_id.get(&id)?;
         let live = chunk.holders.iter().filter(|holder| servers.is_live(&holder.server));
-        Some(Placed {
-            chunk: id,
-            version: chunk.version,
-            servers: live.map(|holder| holder.server.clone()).collect(),
-        })
+        Some(Placed { chunk: id, version: chunk.version, servers: live.map(|holder| holder.server.clone()).collect() })
     }
 
     /// A server says that it holds a chunk in this version.

@@ -236,8 +236,8 @@ pub enum MasterQuery {
     Heartbeat {
         /// Whose.
         server: Name,
-        /// What it holds, if it says so.
-        chunks: Option<Vec<(ChunkId, Version)>>,
+        /// What it holds.
+        chunks: Vec<(ChunkId, Version)>,
     },
     /// What became of an operation.
     Outcome {

@@ -45,15 +45,9 @@ impl Heard {
     }
 }
 
-pub(super) fn heard(
-    chunks: &Chunks,
-    servers: &Servers,
-    name: &Name,
-    report: Option<Vec<(ChunkId, Version)>>,
-) -> Option<Heard> {
+pub(super) fn heard(chunks: &Chunks, servers: &Servers, name: &Name, report: Vec<(ChunkId, Version)>) -> Option<Heard> {
     let server = servers.get(name)?;
     let mut heard = Heard { was_lost: server.lost, ..Heard::default() };
-    let Some(report) = report else { return Some(heard) };
     // If a chunk is named twice the newest version counts.
     let mut held = BTreeMap::new();
     for (id, version) in report {

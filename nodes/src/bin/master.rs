@@ -1,0 +1,33 @@
+//! The binary `master`: metadata masters, one primary and its hot shadows.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use quorate_nodes::services::{Master, MasterOptions};
+use quorate_nodes::stdio::{StdioOptions, run};
+
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(flatten)]
+    stdio: StdioOptions,
+
+    /// Replace a primary that was silent for so many milliseconds, where no election does it sooner.
+    #[arg(long, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    failure_timeout: u64,
+
+    /// Take a chunk server that was silent for so many milliseconds for lost.
+    #[arg(long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..))]
+    chunkserver_timeout: u64,
+}
+
+fn main() -> ExitCode {
+    let Cli { stdio, failure_timeout, chunkserver_timeout } = Cli::parse();
+    let options = MasterOptions {
+        service: (&stdio).into(),
+        failure_timeout: Duration::from_millis(failure_timeout),
+        chunkserver_timeout: Duration::from_millis(chunkserver_timeout),
+    };
+    run(&stdio, || Ok(Master::new(options)))
+}

@@ -1,0 +1,139 @@
+//! The masters of one process: their names, their group, and what each of them keeps to itself.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use quorate::env::{Env, Moment, until};
+use quorate::{Consistency, Group, watch};
+use quorate_statemachines::master::{Epoch, MasterMachine, MasterQuery, Name, Office};
+use tokio::time::Instant;
+
+use super::MasterOptions;
+use super::heartbeats::Attendance;
+use super::request::Command;
+use super::standing::Standing;
+use crate::embedded::{EmbeddedGroup, World};
+use crate::kv::sessions::{OpenedSessions, OwnSessions};
+use crate::services::left;
+use crate::stdio::{ErrorReply, Outbox, Reply};
+
+/// A master's replica.
+pub(super) type Node = Group<MasterMachine>;
+
+/// All masters.
+pub(super) struct Masters {
+    pub(super) names: Vec<Name>,
+    pub(super) group: Arc<EmbeddedGroup<MasterMachine>>,
+    pub(super) env: Arc<dyn Env>,
+    pub(super) outbox: Outbox,
+    pub(super) options: MasterOptions,
+    /// How long a master that knows no primary may take to hear of one, if the others are well.
+    pub(super) patience: Duration,
+    pub(super) standings: watch::Sender<Vec<Standing>>,
+    /// Of each master, which counts while it is the primary.
+    attendance: Vec<Mutex<Attendance>>,
+    pub(super) own_sessions: OwnSessions,
+    pub(super) opened: OpenedSessions<()>,
+    /// The newest epoch that was announced.
+    pub(super) announced: Mutex<Epoch>,
+    /// Operators are served one at a time.
+    pub(super) failover: tokio::sync::Mutex<()>,
+}
+
+impl std::fmt::Debug for Masters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Masters").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
+impl Masters {
+    pub(super) fn new(
+        names: Vec<String>,
+        group: Arc<EmbeddedGroup<MasterMachine>>,
+        world: &World,
+        outbox: Outbox,
+        options: MasterOptions,
+    ) -> Arc<Self> {
+        let env = Arc::clone(world.env());
+        Arc::new(Masters {
+            standings: watch::channel(vec![Standing::Waiting; names.len()]).0,
+            attendance: names.iter().map(|_| Mutex::default()).collect(),
+            names: names.into_iter().map(Name::from).collect(),
+            own_sessions: OwnSessions::new(Arc::clone(&env)),
+            opened: OpenedSessions::default(),
+            announced: Mutex::default(),
+            failover: tokio::sync::Mutex::default(),
+            patience: world.options().election_timeout.1 * 4,
+            group,
+            env,
+            outbox,
+            options,
+        })
+    }
+
+    pub(super) fn group(&self) -> &EmbeddedGroup<MasterMachine> {
+        &self.group
+    }
+
+    /// The master of this name.
+    pub(super) fn nth(&self, name: &str) -> Option<usize> {
+        self.names.iter().position(|other| **other == *name)
+    }
+
+    /// A master's name; empty for one that there is not.
+    pub(super) fn name(&self, nth: usize) -> Name {
+        self.names.get(nth).cloned().unwrap_or_default()
+    }
+
+    /// A master's replica.
+    ///
+    /// # Errors
+    /// Error 11 if it is stopped.
+    pub(super) fn node(&self, nth: usize) -> Result<Node, ErrorReply> {
+        self.group.running(nth).ok_or_else(|| ErrorReply::unavailable("it is stopped").reason("node_stopped"))
+    }
+
+    pub(super) fn attendance(&self, nth: usize) -> Option<MutexGuard<'_, Attendance>> {
+        Some(self.attendance.get(nth)?.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until a master serves, at most for so long.
+    pub(super) async fn led(&self, timeout: Duration) {
+        let mut standings = self.standings.subscribe();
+        let serves = |standings: &Vec<Standing>| standings.iter().any(|one| matches!(one, Standing::Primary(_)));
+        let _ = until(&self.env, self.env.now() + timeout, standings.wait_for(serves)).await;
+    }
+
+    /// Who was the last primary, as this master has heard.
+    pub(super) async fn last_office(&self, nth: usize) -> Office {
+        let Some(node) = self.group.running(nth) else { return Office::default() };
+        let answer = node.read(Consistency::Local, &MasterQuery::Office, self.patience).await;
+        answer.map(|reply| reply.answer.office).unwrap_or_default()
+    }
+
+    /// What is left until `deadline`.
+    pub(super) fn left(&self, deadline: Moment) -> Duration {
+        deadline.since(self.env.now())
+    }
+
+    /// Does what a client asks of a master.
+    pub(super) async fn carry_out(
+        self: &Arc<Self>,
+        nth: usize,
+        command: Command,
+        who: &str,
+        deadline: Instant,
+    ) -> Result<Reply, ErrorReply> {
+        let deadline = self.env.now() + left(deadline);
+        match command {
+            Command::Change { op, claimed, session } => {
+                let (done, epoch) = self.change(nth, op.clone(), claimed, session, deadline).await?;
+                Ok(self.described(nth, &op, done, epoch))
+            }
+            Command::Question { query, claimed } => self.answer(nth, query, claimed, deadline).await,
+            Command::Heartbeat { chunks } => self.heartbeat(nth, who.into(), chunks, deadline).await,
+            Command::ShadowStatus => self.shadow_status().await,
+            Command::TriggerFailover { failed, to } => self.fail_over(&failed, to.as_deref(), deadline).await,
+        }
+    }
+}
