@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_nodes::services::{Replica, ReplicaGroup, ServiceOptions, ShardKv};
+use quorate_nodes::services::{Master, MasterOptions, Replica, ReplicaGroup, ServiceOptions, ShardKv};
 use quorate_nodes::stdio::ServeOptions;
 use quorate_nodes::stdio::transcript::play;
 
@@ -34,6 +34,12 @@ async fn play_all(name: &str, document: &str) -> usize {
             result = match words[0] {
                 "shardkv" => play(ShardKv::new(service), options, script).await,
                 "replica_group" => play(ReplicaGroup::new(service), options, script).await,
+                "master" => {
+                    // On a busy machine a primary may be silent for longer than usual.
+                    let election_timeout = Duration::from_secs(2);
+                    let masters = MasterOptions { service, election_timeout, ..MasterOptions::default() };
+                    play(Master::new(masters), options, script).await
+                }
                 "replica" => play(Replica::new(service), options, script).await,
                 other => panic!("{name}: there is no service {other}"),
             };

@@ -20,14 +20,19 @@ struct Cli {
     /// Take a chunk server that was silent for so many milliseconds for lost.
     #[arg(long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..))]
     chunkserver_timeout: u64,
+
+    /// Elect another primary when this one was silent for so many milliseconds, or half of that.
+    #[arg(long, value_name = "MS", default_value_t = 150, value_parser = clap::value_parser!(u64).range(10..))]
+    election_timeout: u64,
 }
 
 fn main() -> ExitCode {
-    let Cli { stdio, failure_timeout, chunkserver_timeout } = Cli::parse();
+    let Cli { stdio, failure_timeout, chunkserver_timeout, election_timeout } = Cli::parse();
     let options = MasterOptions {
         service: (&stdio).into(),
         failure_timeout: Duration::from_millis(failure_timeout),
         chunkserver_timeout: Duration::from_millis(chunkserver_timeout),
+        election_timeout: Duration::from_millis(election_timeout),
     };
     run(&stdio, || Ok(Master::new(options)))
 }

@@ -20,6 +20,7 @@ fn workspace() -> PathBuf {
 /// The binary of this name.
 fn binary(name: &str) -> &'static str {
     match name {
+        "master" => env!("CARGO_BIN_EXE_master"),
         "shardkv" => env!("CARGO_BIN_EXE_shardkv"),
         "replica" => env!("CARGO_BIN_EXE_replica"),
         "replica_group" => env!("CARGO_BIN_EXE_replica_group"),

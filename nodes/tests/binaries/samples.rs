@@ -38,11 +38,11 @@ fn play(binary: &str, name: &str, input: &Path, expected: &Path) {
     }
 }
 
-const BINARIES: [&str; 3] = ["shardkv", "replica", "replica_group"];
+const BINARIES: [&str; 4] = ["shardkv", "replica", "replica_group", "master"];
 
 #[test]
 fn every_sample_is_answered_as_expected() {
-    assert_eq!(play_all(&crate::workspace().join("tests/samples"), &BINARIES), 4);
+    assert_eq!(play_all(&crate::workspace().join("tests/samples"), &BINARIES), 6);
 }
 
 #[test]

@@ -14,6 +14,15 @@ macro_rules! transcripts {
 }
 
 transcripts! {
+    master_alone
+    master_chunkservers
+    master_failover
+    master_faults
+    master_lost_server
+    master_metadata
+    master_paused
+    master_rules
+    master_sessions
     replica_deadlines
     replica_faults
     replica_follower_reads

@@ -20,6 +20,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use quorate::GroupOptions;
 use quorate_statemachines::master::MasterMachine;
 
 use self::masters::Masters;
@@ -27,7 +28,7 @@ use self::request::Command;
 use super::presence::inside;
 use super::targets::{self, LeadersHit, Which};
 use super::{FIRST_LEADER, ServiceOptions};
-use crate::embedded::EmbeddedGroup;
+use crate::embedded::{EmbeddedGroup, World};
 use crate::stdio::{Call, ErrorReply, Fault, Init, Plan, Reply, Request, Service};
 
 /// The name under which all masters are a target of faults.
@@ -42,6 +43,8 @@ pub struct MasterOptions {
     pub failure_timeout: Duration,
     /// A chunk server silent for so long is lost.
     pub chunkserver_timeout: Duration,
+    /// A shadow that hears nothing of the primary for a random time between half of this and this stands for election.
+    pub election_timeout: Duration,
 }
 
 impl Default for MasterOptions {
@@ -50,7 +53,22 @@ impl Default for MasterOptions {
             service: ServiceOptions::default(),
             failure_timeout: Duration::from_secs(10),
             chunkserver_timeout: Duration::from_secs(30),
+            election_timeout: GroupOptions::default().election_timeout.1,
         }
+    }
+}
+
+impl MasterOptions {
+    fn world(&self) -> World {
+        let upper = self.election_timeout;
+        let defaults = GroupOptions::default();
+        let options = GroupOptions {
+            heartbeat: upper / 5,
+            election_timeout: (upper / 2, upper),
+            lease_margin: upper / 10,
+            ..defaults
+        };
+        World::seeded(options, self.service.seed)
     }
 }
 
@@ -83,7 +101,7 @@ impl Service for Master {
 
     async fn init(&self, init: Init) -> Result<(), ErrorReply> {
         let names = init.node_ids()?;
-        let world = self.options.service.world();
+        let world = self.options.world();
         let group = EmbeddedGroup::start(&world, names.len(), MasterMachine::new).await.map_err(targets::failed)?;
         let masters = Masters::new(names, group, &world, init.outbox, self.options);
         masters.start();
