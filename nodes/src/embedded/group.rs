@@ -11,7 +11,7 @@ use quorate::snapshot::MemorySnapshots;
 use quorate::transport::{Link, LinkFaults};
 use quorate::types::{GroupId, NodeId};
 use quorate::watch;
-use quorate::{Fatal, Group, GroupSpec, Host, HostConfig, Role, StateMachine};
+use quorate::{Evidence, Fatal, Group, GroupSpec, Host, HostConfig, Role, StateMachine, TakeOver, TakeOverRefusal};
 
 use super::World;
 
@@ -148,19 +148,52 @@ impl<M: StateMachine> EmbeddedGroup<M> {
         let config = HostConfig { node: replica.node, cluster: self.world.cluster };
         let transport = self.world.network.transport(replica.node);
         let host = Host::new(config, Arc::clone(&self.world.env), transport);
-        let spec = GroupSpec {
+        // A leader elected before it can hear would only be deposed again.
+        self.world.network.register(replica.node, &host);
+        let group = host.create_group(self.spec(replica)).await?;
+        *replica.running() = Some((host, group));
+        self.show(replica, Power::Running);
+        Ok(())
+    }
+
+    fn spec(&self, replica: &Replica<M>) -> GroupSpec<M> {
+        GroupSpec {
             id: self.id,
             machine: (self.make)(),
             log: Arc::new(replica.log.clone()),
             snapshots: Arc::new(replica.snapshots.clone()),
             options: self.world.options.clone(),
+        }
+    }
+
+    /// Lets a replica go on without the only other voter, if `judge` finds in its own log that it may; see
+    /// [`Host::take_over`]. Its handle is another one afterwards, whether it may or not.
+    ///
+    /// # Errors
+    /// [`Fatal`] when the replica cannot start again; it is stopped then.
+    pub async fn take_over(
+        &self,
+        replica: usize,
+        judge: impl Fn(&Evidence<'_, M>) -> bool + Send + Sync,
+    ) -> Result<Result<(), TakeOverRefusal>, Fatal> {
+        let Some(replica) = self.replicas.get(replica) else { return Err(Fatal("there is no such replica".into())) };
+        let _one_at_a_time = replica.fault.lock().await;
+        let Some(host) = replica.running().as_ref().map(|(host, _)| Arc::clone(host)) else {
+            return Err(Fatal("the replica is stopped".into()));
         };
-        // A leader elected before it can hear would only be deposed again.
-        self.world.network.register(replica.node, &host);
-        let group = host.create_group(spec).await?;
-        *replica.running() = Some((host, group));
-        self.show(replica, Power::Running);
-        Ok(())
+        match host.take_over(self.spec(replica), judge).await {
+            Ok(outcome) => {
+                *replica.running() = Some((host, outcome.group().clone()));
+                Ok(match outcome {
+                    TakeOver::Alone(_) => Ok(()),
+                    TakeOver::Refused { cause, .. } => Err(cause),
+                })
+            }
+            Err(fatal) => {
+                self.stop_replica(replica).await;
+                Err(fatal)
+            }
+        }
     }
 
     /// Lets those who watch know what a replica does now.

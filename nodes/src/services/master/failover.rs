@@ -1,6 +1,6 @@
 //! An operator's failover: leadership is handed over by a primary that lives, and taken from one that does not.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -107,11 +107,11 @@ impl Masters {
     }
 
     /// Has `source` hand its leadership over, if it lives.
-    async fn step(&self, source: usize, to: Option<usize>, begun: &mut bool, deadline: Moment) -> Step {
+    async fn step(self: &Arc<Self>, source: usize, to: Option<usize>, begun: &mut bool, deadline: Moment) -> Step {
         let runs = self.group.power(source) == Some(Power::Running);
         let Some(node) = self.group.running(source).filter(|_| runs) else {
-            // It does not live: the others elect one of them.
-            return Step::Wait;
+            // It does not live: the others elect one of them, or the only other one goes on alone.
+            return self.take_over_from(source).await;
         };
         let target = match to {
             Some(to) => Some(to),
@@ -130,10 +130,20 @@ impl Masters {
                 if node.read(Consistency::Linearizable, &MasterQuery::Office, left).await.is_ok() {
                     return Step::Refused(ErrorReply::unavailable(cause.to_string()).reason("target_not_ready"));
                 }
+                return self.take_over_from(source).await;
             }
             Err(AdminError::Unknown(_) | AdminError::Fatal(_)) => *begun = true,
         }
         Step::Wait
+    }
+
+    /// With two masters, has the other one go on without `source`.
+    async fn take_over_from(self: &Arc<Self>, source: usize) -> Step {
+        let Some(other) = self.other(source) else { return Step::Wait };
+        match self.take_over(other).await {
+            Some(refusal) => Step::Refused(refusal),
+            None => Step::Wait,
+        }
     }
 
     /// The living shadow that has applied most.
@@ -158,6 +168,9 @@ impl Masters {
     /// The newest office that any living master has heard of.
     pub(super) async fn newest_office(&self) -> Option<Office> {
         let alive = (0..self.names.len()).filter(|nth| self.group.power(*nth) == Some(Power::Running));
-        join_all(alive.map(|nth| self.last_office(nth))).await.into_iter().max_by_key(|office| office.epoch)
+        let heard = join_all(alive.map(|nth| self.last_office(nth))).await.into_iter();
+        // None of them may have heard of the last one.
+        let announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        heard.chain([announced]).max_by_key(|office| office.epoch)
     }
 }

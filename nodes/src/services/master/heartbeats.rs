@@ -112,13 +112,14 @@ impl Masters {
         if let Some(mut attendance) = self.attendance(nth) {
             *attendance = Attendance::default();
         }
-        let look = (self.options.chunkserver_timeout / 8).clamp(LOOK.0, LOOK.1);
+        let timeout = self.options.chunkserver_timeout;
+        let look = (timeout / 8).clamp(LOOK.0, LOOK.1);
         let mut looked = self.env.now();
         loop {
             self.env.sleep(look).await;
             let now = self.env.now();
             // Who was deaf itself cannot say who was silent.
-            let deaf = self.group.power(nth) != Some(Power::Running) || now.since(looked) > look * 4;
+            let deaf = self.group.power(nth) != Some(Power::Running) || now.since(looked) > (look * 4).max(timeout / 2);
             looked = now;
             if deaf && let Some(mut attendance) = self.attendance(nth) {
                 attendance.forgive();

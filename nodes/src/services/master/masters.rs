@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate::env::{Env, Moment, until};
 use quorate::{Consistency, Group, watch};
-use quorate_statemachines::master::{Epoch, MasterMachine, MasterQuery, Name, Office};
+use quorate_statemachines::master::{MasterMachine, MasterQuery, Name, Office};
 use tokio::time::Instant;
 
 use super::MasterOptions;
@@ -34,10 +34,12 @@ pub(super) struct Masters {
     attendance: Vec<Mutex<Attendance>>,
     pub(super) own_sessions: OwnSessions,
     pub(super) opened: OpenedSessions<()>,
-    /// The newest epoch that was announced.
-    pub(super) announced: Mutex<Epoch>,
+    /// The newest office that was announced.
+    pub(super) announced: Mutex<Office>,
     /// Operators are served one at a time.
     pub(super) failover: tokio::sync::Mutex<()>,
+    /// And one of them goes on alone at a time.
+    pub(super) takeover: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Masters {
@@ -63,6 +65,7 @@ impl Masters {
             opened: OpenedSessions::default(),
             announced: Mutex::default(),
             failover: tokio::sync::Mutex::default(),
+            takeover: tokio::sync::Mutex::default(),
             patience: world.options().election_timeout.1 * 4,
             group,
             env,

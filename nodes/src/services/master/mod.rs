@@ -15,6 +15,7 @@ mod replies;
 mod request;
 mod standing;
 mod status;
+mod two;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -59,13 +60,15 @@ impl Default for MasterOptions {
 }
 
 impl MasterOptions {
-    fn world(&self) -> World {
+    fn world(&self, masters: usize) -> World {
         let upper = self.election_timeout;
         let defaults = GroupOptions::default();
         let options = GroupOptions {
             heartbeat: upper / 5,
             election_timeout: (upper / 2, upper),
             lease_margin: upper / 10,
+            // What the rule for two of them rests on; the others need it not.
+            flush_before_send: masters == 2,
             ..defaults
         };
         World::seeded(options, self.service.seed)
@@ -101,7 +104,7 @@ impl Service for Master {
 
     async fn init(&self, init: Init) -> Result<(), ErrorReply> {
         let names = init.node_ids()?;
-        let world = self.options.world();
+        let world = self.options.world(names.len());
         let group = EmbeddedGroup::start(&world, names.len(), MasterMachine::new).await.map_err(targets::failed)?;
         let masters = Masters::new(names, group, &world, init.outbox, self.options);
         masters.start();

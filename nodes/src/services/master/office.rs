@@ -25,6 +25,8 @@ impl Masters {
     /// Follows one life of a replica.
     async fn follow(self: &Arc<Self>, nth: usize, node: &Node) {
         let mut leadership = node.watch();
+        // Not asked while it leads; then it has not listened either, and begins anew.
+        let mut silence = std::pin::pin!(self.outwait_the_other(nth, node));
         let leads = |now: &Leadership| now.role == Role::Leader && now.leader == Some(node.node());
         loop {
             let now = leadership.borrow_and_update().clone();
@@ -35,8 +37,9 @@ impl Masters {
                 let primary = now.leader.and_then(|leader| self.group.replica_of(leader));
                 let primary = primary.filter(|primary| *primary != nth);
                 self.show(nth, primary.map_or(Standing::Waiting, Standing::Shadow));
-                if leadership.changed().await.is_err() {
-                    return;
+                tokio::select! {
+                    changed = leadership.changed() => if changed.is_err() { return },
+                    () = &mut silence => return,
                 }
                 continue;
             }
@@ -55,7 +58,8 @@ impl Masters {
         let begin = MasterCommand::BeginEpoch { primary: me.clone(), term };
         let options = WriteOptions { session: None, timeout: ATTEMPT.0 };
         let (office, audience) = loop {
-            match node.write(&begin, options.clone()).await.map(|written| written.reply) {
+            // Never handed on: an entry that names a leader stands in the log at a term that it led.
+            match node.write_as_leader(&begin, options.clone()).await.map(|written| written.reply) {
                 Ok(MasterReply::Began { office, audience }) => break (office, audience),
                 // Another one leads, and this one is about to hear of it.
                 Ok(_) | Err(_) => self.env.sleep(ATTEMPT.1).await,
@@ -64,16 +68,16 @@ impl Masters {
         self.announce(&me, &office, &audience);
         let (since, applied) = (self.env.now(), node.applied());
         self.show(nth, Standing::Primary(Term { epoch: office.epoch, since, applied }));
-        self.watch_chunkservers(nth).await;
+        tokio::join!(self.watch_chunkservers(nth), self.take_in_the_other(nth, node));
     }
 
     /// Tells everybody of an epoch, once.
     fn announce(&self, me: &str, office: &Office, audience: &[Name]) {
         let mut announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
-        if office.epoch <= *announced {
+        if office.epoch <= announced.epoch {
             return;
         }
-        *announced = office.epoch;
+        *announced = office.clone();
         for who in audience {
             let fields = Reply::new().field("primary", me).field("epoch", office.epoch.0);
             self.outbox.notify(me, who, "primary_changed", fields);
@@ -90,7 +94,7 @@ async fn run(masters: Weak<Masters>, nth: usize) {
         match masters.group.running(nth) {
             Some(node) => {
                 masters.follow(nth, &node).await;
-                masters.show(nth, Standing::Down);
+                masters.show(nth, Standing::Waiting);
                 // Its handle may be there for a moment longer than it runs.
                 masters.env.sleep(ATTEMPT.1).await;
             }

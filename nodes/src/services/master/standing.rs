@@ -60,7 +60,10 @@ impl Masters {
                 Some(Err(primary)) => Err(self.not_primary(self.names.get(primary).map(|name| &**name))),
                 None => Err(self.not_primary(None)),
             },
-            _ => Err(self.not_primary(self.last_office(nth).await.primary.as_deref())),
+            _ => {
+                let last = self.last_office(nth).await.primary;
+                Err(self.not_primary(last.filter(|primary| self.nth(primary) != Some(nth)).as_deref()))
+            }
         }
     }
 
