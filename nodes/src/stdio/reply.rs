@@ -53,6 +53,12 @@ impl Reply {
         self
     }
 
+    /// A field's value, as far as it was set here.
+    pub fn get(&self, name: &str) -> Option<Value> {
+        let fields = self.fields.0.strip_prefix(',')?;
+        serde_json::from_str::<serde_json::Map<_, _>>(&format!("{{{fields}}}")).ok()?.remove(name)
+    }
+
     /// The same with one more field whose value is JSON text already. Text that is not JSON becomes a string.
     pub fn json_text(mut self, name: &str, text: &str) -> Self {
         match serde_json::from_str::<&RawValue>(text) {

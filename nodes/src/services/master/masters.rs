@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quorate::env::{Env, Moment, until};
-use quorate::{Consistency, Group, watch};
+use quorate::{Consistency, Fatal, Group, watch};
 use quorate_statemachines::master::{MasterMachine, MasterQuery, Name, Office};
 use tokio::time::Instant;
 
@@ -12,20 +12,28 @@ use super::MasterOptions;
 use super::heartbeats::Attendance;
 use super::request::Command;
 use super::standing::Standing;
-use crate::embedded::{EmbeddedGroup, World};
+use crate::embedded::EmbeddedGroup;
 use crate::kv::sessions::{OpenedSessions, OwnSessions};
-use crate::services::left;
-use crate::stdio::{ErrorReply, Outbox, Reply};
+use crate::services::presence::inside;
+use crate::services::targets::{self, LeadersHit};
+use crate::services::{FIRST_LEADER, left};
+use crate::stdio::{ErrorReply, Fault, Reply};
+
+/// The name under which all masters are a target of faults.
+const ALL: &str = "master";
+
+/// Says something that answers nothing: in whose name, to whom, and that this is the office now.
+pub type Tell = Box<dyn Fn(&str, &str, &Office) + Send + Sync>;
 
 /// A master's replica.
 pub(super) type Node = Group<MasterMachine>;
 
-/// All masters.
-pub(super) struct Masters {
+/// All masters of a process, without the protocol around them.
+pub struct Masters {
     pub(super) names: Vec<Name>,
     pub(super) group: Arc<EmbeddedGroup<MasterMachine>>,
     pub(super) env: Arc<dyn Env>,
-    pub(super) outbox: Outbox,
+    pub(super) tell: Tell,
     pub(super) options: MasterOptions,
     /// How long a master that knows no primary may take to hear of one, if the others are well.
     pub(super) patience: Duration,
@@ -40,6 +48,7 @@ pub(super) struct Masters {
     pub(super) failover: tokio::sync::Mutex<()>,
     /// And one of them goes on alone at a time.
     pub(super) takeover: tokio::sync::Mutex<()>,
+    leaders_hit: LeadersHit,
 }
 
 impl std::fmt::Debug for Masters {
@@ -49,15 +58,16 @@ impl std::fmt::Debug for Masters {
 }
 
 impl Masters {
-    pub(super) fn new(
-        names: Vec<String>,
-        group: Arc<EmbeddedGroup<MasterMachine>>,
-        world: &World,
-        outbox: Outbox,
-        options: MasterOptions,
-    ) -> Arc<Self> {
+    /// Starts masters of these names, the first of which is the first primary. `tell` is called when a primary has
+    /// something to say that answers nothing.
+    ///
+    /// # Errors
+    /// [`Fatal`] when a replica cannot start.
+    pub async fn start(names: Vec<String>, options: MasterOptions, tell: Tell) -> Result<Arc<Self>, Fatal> {
+        let world = options.world(names.len());
+        let group = EmbeddedGroup::start(&world, names.len(), MasterMachine::new).await?;
         let env = Arc::clone(world.env());
-        Arc::new(Masters {
+        let masters = Arc::new(Masters {
             standings: watch::channel(vec![Standing::Waiting; names.len()]).0,
             attendance: names.iter().map(|_| Mutex::default()).collect(),
             names: names.into_iter().map(Name::from).collect(),
@@ -66,16 +76,56 @@ impl Masters {
             announced: Mutex::default(),
             failover: tokio::sync::Mutex::default(),
             takeover: tokio::sync::Mutex::default(),
+            leaders_hit: LeadersHit::default(),
             patience: world.options().election_timeout.1 * 4,
             group,
             env,
-            outbox,
+            tell,
             options,
-        })
+        });
+        masters.follow_all();
+        masters.led(FIRST_LEADER).await;
+        Ok(masters)
     }
 
-    pub(super) fn group(&self) -> &EmbeddedGroup<MasterMachine> {
-        &self.group
+    /// Has the master `dest` do what the client `who` asks of it, by `deadline`.
+    ///
+    /// # Errors
+    /// The error reply.
+    pub async fn call(
+        self: &Arc<Self>,
+        dest: &str,
+        who: &str,
+        command: Command,
+        deadline: Instant,
+    ) -> Result<Reply, ErrorReply> {
+        let nth = self.nth(dest).ok_or_else(|| ErrorReply::not_found(format!("no master {dest}")))?;
+        let life = self.group.watch(nth).ok_or_else(|| targets::unknown(dest))?;
+        inside(life, deadline, Box::pin(self.carry_out(nth, command, who, deadline))).await
+    }
+
+    /// Breaks or mends masters.
+    ///
+    /// # Errors
+    /// Error 1 when there is no such target; error 13 when one cannot start again.
+    pub async fn fault(&self, fault: Fault) -> Result<(), ErrorReply> {
+        let Fault { action, target } = fault;
+        let hit = match self.nth(&target) {
+            Some(nth) => vec![nth],
+            None => match targets::parse(&target) {
+                (ALL, which) => self.leaders_hit.replicas(&self.group, which, &target, action).await?,
+                _ => return Err(targets::unknown(&target)),
+            },
+        };
+        for nth in hit {
+            self.group.fault(nth, targets::replica_fault(action)).await.map_err(targets::failed)?;
+        }
+        Ok(())
+    }
+
+    /// Stops all masters.
+    pub async fn shutdown(&self) {
+        self.group.shutdown().await;
     }
 
     /// The master of this name.

@@ -22,18 +22,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use quorate::GroupOptions;
-use quorate_statemachines::master::MasterMachine;
+use quorate_statemachines::master::Office;
 
-use self::masters::Masters;
-use self::request::Command;
-use super::presence::inside;
-use super::targets::{self, LeadersHit, Which};
-use super::{FIRST_LEADER, ServiceOptions};
-use crate::embedded::{EmbeddedGroup, World};
+pub use self::masters::{Masters, Tell};
+pub use self::request::Command;
+use super::{ServiceOptions, targets};
+use crate::embedded::World;
 use crate::stdio::{Call, ErrorReply, Fault, Init, Plan, Reply, Request, Service};
-
-/// The name under which all masters are a target of faults.
-const ALL: &str = "master";
 
 /// How masters run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,13 +75,12 @@ impl MasterOptions {
 pub struct Master {
     options: MasterOptions,
     masters: OnceLock<Arc<Masters>>,
-    leaders_hit: LeadersHit,
 }
 
 impl Master {
     /// A service that has not been initialised.
     pub fn new(options: MasterOptions) -> Self {
-        Master { options, masters: OnceLock::new(), leaders_hit: LeadersHit::default() }
+        Master { options, masters: OnceLock::new() }
     }
 
     fn masters(&self) -> Result<&Arc<Masters>, ErrorReply> {
@@ -104,41 +98,27 @@ impl Service for Master {
 
     async fn init(&self, init: Init) -> Result<(), ErrorReply> {
         let names = init.node_ids()?;
-        let world = self.options.world(names.len());
-        let group = EmbeddedGroup::start(&world, names.len(), MasterMachine::new).await.map_err(targets::failed)?;
-        let masters = Masters::new(names, group, &world, init.outbox, self.options);
-        masters.start();
-        masters.led(FIRST_LEADER).await;
+        let outbox = init.outbox;
+        let tell = move |me: &str, who: &str, office: &Office| {
+            let fields = Reply::new().field("primary", me).field("epoch", office.epoch.0);
+            outbox.notify(me, who, "primary_changed", fields);
+        };
+        let masters = Masters::start(names, self.options, Box::new(tell)).await.map_err(targets::failed)?;
         let _ = self.masters.set(masters);
         Ok(())
     }
 
     async fn call(&self, command: Command, call: Call) -> Result<Reply, ErrorReply> {
-        let masters = self.masters()?;
-        let nth = masters.nth(&call.dest).ok_or_else(|| ErrorReply::not_found(format!("no master {}", call.dest)))?;
-        let life = masters.group().watch(nth).ok_or_else(|| targets::unknown(&call.dest))?;
-        inside(life, call.deadline, masters.carry_out(nth, command, &call.src, call.deadline)).await
+        self.masters()?.call(&call.dest, &call.src, command, call.deadline).await
     }
 
     async fn fault(&self, fault: Fault) -> Result<(), ErrorReply> {
-        let masters = self.masters()?;
-        let Fault { action, target } = fault;
-        let hit = match masters.nth(&target) {
-            Some(nth) => vec![nth],
-            None => match targets::parse(&target) {
-                (ALL, which) => self.leaders_hit.replicas(masters.group(), which, &target, action).await?,
-                (_, Which::Whole | Which::Nth(_) | Which::Leader) => return Err(targets::unknown(&target)),
-            },
-        };
-        for nth in hit {
-            masters.group().fault(nth, targets::replica_fault(action)).await.map_err(targets::failed)?;
-        }
-        Ok(())
+        self.masters()?.fault(fault).await
     }
 
     async fn shutdown(&self) {
         if let Some(masters) = self.masters.get() {
-            masters.group().shutdown().await;
+            masters.shutdown().await;
         }
     }
 }

@@ -8,14 +8,13 @@ use quorate_statemachines::master::{MasterCommand, MasterReply, Name, Office};
 
 use super::masters::{Masters, Node};
 use super::standing::{Standing, Term};
-use crate::stdio::Reply;
 
 /// How long one attempt to commit an epoch may take, and how long to wait after one that failed.
 const ATTEMPT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(5));
 
 impl Masters {
     /// Starts the masters' tasks, which end with the masters.
-    pub(super) fn start(self: &Arc<Self>) {
+    pub(super) fn follow_all(self: &Arc<Self>) {
         for nth in 0..self.names.len() {
             let masters = Arc::downgrade(self);
             self.env.spawn(Box::pin(run(masters, nth)));
@@ -79,8 +78,7 @@ impl Masters {
         }
         *announced = office.clone();
         for who in audience {
-            let fields = Reply::new().field("primary", me).field("epoch", office.epoch.0);
-            self.outbox.notify(me, who, "primary_changed", fields);
+            (self.tell)(me, who, office);
         }
     }
 }

@@ -1,0 +1,12 @@
+//! Masters under faults, with clients at work: nothing acknowledged is lost, an epoch has one primary, everybody is told
+//! once.
+//!
+//! `failovers`: planned ones and dead primaries, over and over. `two`: two masters, of which one may go on alone.
+//! `planned`: what an operator's failover says of itself.
+
+mod cluster;
+mod failovers;
+mod load;
+mod planned;
+mod seed;
+mod two;
