@@ -201,6 +201,7 @@ async fn whole(masters: &Arc<Masters>, names: &[String]) {
         if let Ok(status) = masters.call(&primary, "observer", Command::ShadowStatus, deadline).await
             && let Some(shadows) = status.get("shadows").and_then(|shadows| shadows.as_array().cloned())
             && shadows.iter().all(|shadow| shadow["wal_lag_entries"].as_u64().is_some_and(|lag| lag < 64))
+            && masters.is_whole()
             && shadows.iter().all(|shadow| shadow["wal_lag_ms"].as_u64().is_some_and(|ms| ms < 100))
         {
             return;

@@ -1,10 +1,11 @@
 //! The masters of one process: their names, their group, and what each of them keeps to itself.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quorate::env::{Env, Moment, until};
-use quorate::{Consistency, Fatal, Group, watch};
+use quorate::{Consistency, Fatal, Group, NodeId, watch};
 use quorate_statemachines::master::{MasterMachine, MasterQuery, Name, Office};
 use tokio::time::Instant;
 
@@ -121,6 +122,17 @@ impl Masters {
             self.group.fault(nth, targets::replica_fault(action)).await.map_err(targets::failed)?;
         }
         Ok(())
+    }
+
+    /// Whether every master runs and has a vote, by its own log. Of two, one that does not know that it has one cannot
+    /// go on alone.
+    pub fn is_whole(&self) -> bool {
+        let all: BTreeSet<NodeId> = (0..self.names.len()).filter_map(|nth| self.group.node(nth)).collect();
+        let votes = |nth: usize| {
+            let node = self.group.running(nth)?;
+            Some(node.watch().borrow().membership.voters == [all.clone()])
+        };
+        (0..self.names.len()).all(|nth| votes(nth) == Some(true))
     }
 
     /// Stops all masters.
