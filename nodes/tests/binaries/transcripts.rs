@@ -23,6 +23,7 @@ transcripts! {
     master_paused
     master_rules
     master_sessions
+    master_two
     replica_deadlines
     replica_faults
     replica_follower_reads
