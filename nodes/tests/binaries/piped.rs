@@ -47,6 +47,11 @@ macro_rules! piped {
 
 // Those without faults, and without anything that takes its time.
 piped! {
+    master_chunkservers
+    master_failover
+    master_metadata
+    master_rules
+    master_sessions
     replica_group_configs
     replica_registers
     replica_rules

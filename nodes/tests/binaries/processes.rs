@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use crate::process::{Ended, Process};
 use serde_json::{Value, json};
 
-const BINARIES: [&str; 3] = ["shardkv", "replica", "replica_group"];
+const BINARIES: [&str; 4] = ["shardkv", "replica", "replica_group", "master"];
 
 fn request(src: &str, dest: &str, body: Value) -> Value {
     json!({ "src": src, "dest": dest, "body": body })

@@ -1,6 +1,7 @@
 //! The masters of one process: their names, their group, and what each of them keeps to itself.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub struct Masters {
     pub(super) failover: tokio::sync::Mutex<()>,
     /// And one of them goes on alone at a time.
     pub(super) takeover: tokio::sync::Mutex<()>,
+    /// How often each was refused to go on alone since it last heard the other.
+    pub(super) refusals: Vec<AtomicU32>,
     leaders_hit: LeadersHit,
 }
 
@@ -68,17 +71,19 @@ impl Masters {
         let world = options.world(names.len());
         let group = EmbeddedGroup::start(&world, names.len(), MasterMachine::new).await?;
         let env = Arc::clone(world.env());
+        let names: Vec<Name> = names.into_iter().map(Name::from).collect();
         let masters = Arc::new(Masters {
             standings: watch::channel(vec![Standing::Waiting; names.len()]).0,
             attendance: names.iter().map(|_| Mutex::default()).collect(),
-            names: names.into_iter().map(Name::from).collect(),
             own_sessions: OwnSessions::new(Arc::clone(&env)),
             opened: OpenedSessions::default(),
             announced: Mutex::default(),
             failover: tokio::sync::Mutex::default(),
             takeover: tokio::sync::Mutex::default(),
+            refusals: names.iter().map(|_| AtomicU32::new(0)).collect(),
             leaders_hit: LeadersHit::default(),
             patience: world.options().election_timeout.1 * 4,
+            names,
             group,
             env,
             tell,

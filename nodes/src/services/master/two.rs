@@ -6,10 +6,11 @@
 //! `docs/masters.md` says more.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use quorate::env::until;
-use quorate::{Evidence, NodeId};
+use quorate::{Evidence, Leadership, NodeId};
 use quorate_statemachines::master::MasterMachine;
 use tokio::sync::oneshot;
 
@@ -20,6 +21,9 @@ use crate::stdio::ErrorReply;
 
 /// The shortest and the longest time between two looks at the other one.
 const LOOK: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
+
+/// Each refusal doubles the time until the next attempt, up to so many.
+const REFUSALS_MAX: u32 = 4;
 
 /// How long one attempt to take the other in again may take.
 const TAKE_IN: Duration = Duration::from_secs(1);
@@ -61,6 +65,7 @@ impl Masters {
             }
             Ok(Err(refusal)) => {
                 tracing::info!(master = %self.name(nth), %refusal, "it may not go on alone");
+                self.refusals.get(nth).into_iter().for_each(|refusals| _ = refusals.fetch_add(1, Ordering::Relaxed));
                 let text = format!("{} may not go on alone: {refusal}", self.name(nth));
                 Some(ErrorReply::unavailable(text).reason("must_wait"))
             }
@@ -91,7 +96,9 @@ impl Masters {
     }
 
     async fn outwait(&self, nth: usize, node: &Node, other: NodeId) {
-        let timeout = self.options.failure_timeout;
+        // Whoever was refused disturbs the other's return by asking again and again.
+        let refusals = self.refusals.get(nth).map_or(0, |refusals| refusals.load(Ordering::Relaxed));
+        let timeout = self.options.failure_timeout * (1 << refusals.min(REFUSALS_MAX));
         let look = (timeout / 20).clamp(LOOK.0, LOOK.1);
         let mut looked = self.env.now();
         // Since when it would have heard.
@@ -104,6 +111,9 @@ impl Masters {
                 awake = now;
             }
             let heard = node.leader_heard().filter(|(leader, _)| *leader == other).map(|(_, heard)| heard);
+            if heard.is_some() {
+                self.refusals.get(nth).into_iter().for_each(|refusals| refusals.store(0, Ordering::Relaxed));
+            }
             if now.since(heard.map_or(awake, |heard| heard.max(awake))) >= timeout {
                 return;
             }
@@ -116,8 +126,9 @@ impl Masters {
         let Some((nth, other)) = self.other(nth).and_then(|nth| Some((nth, self.group.node(nth)?))) else { return };
         let mut leadership = node.watch();
         loop {
-            let whole = leadership.wait_for(|now| !now.membership.is_voter(other)).await;
-            if whole.is_err() {
+            // A change that was cut off half-way leaves two sets of voters: it is to be brought to its end.
+            let broken = |now: &Leadership| now.membership.voters.len() != 1 || !now.membership.is_voter(other);
+            if leadership.wait_for(broken).await.is_err() {
                 return;
             }
             if self.group.power(nth) == Some(Power::Running) {
