@@ -33,7 +33,8 @@ impl Log {
 
     fn apply(&mut self, command: MasterCommand) -> MasterReply {
         self.index += 1;
-        let entry = EntryContext { index: Index(self.index), term: Term(self.term), time: LogTime(self.index) };
+        let entry =
+            EntryContext { index: Index(self.index), place: 0, term: Term(self.term), time: LogTime(self.index) };
         self.machine.apply(entry, command)
     }
 
