@@ -1,8 +1,9 @@
-//! The tour: a sharded store in this process is loaded with a book while its leaders die and its shards move, and what
-//! it promised is checked afterwards.
+//! The tour: a sharded store in this process is loaded with a book while its leaders die and its shards move; then files are
+//! created under two masters, the primary of which dies. What was promised is checked afterwards.
 
 mod book;
 mod load;
+mod masters;
 mod report;
 mod story;
 mod watchman;
@@ -77,6 +78,9 @@ pub async fn run(options: &DemoOptions) -> anyhow::Result<()> {
     story.judge(&mut report);
     watch.judge(&mut report, BOUND);
     store.shutdown().await;
+
+    println!("\nTwo masters, a primary and its shadow, and no third to vote. Clients create files.\n");
+    masters::play(options.seed, &mut report).await?;
     report.print(started.elapsed());
     anyhow::ensure!(report.passed(), "a check failed");
     Ok(())

@@ -22,6 +22,12 @@ impl Report {
         Report { events, facts: Vec::new(), checks: Vec::new() }
     }
 
+    /// Tells of an event, at once.
+    pub(super) fn event(&mut self, event: String) {
+        println!("{event}");
+        self.events.push(event);
+    }
+
     pub(super) fn fact(&mut self, name: &str, value: String) {
         self.facts.push((name.into(), value));
     }
