@@ -21,7 +21,7 @@ const TTL: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A machine whose every command is committed at once.
-struct Alone(Mutex<State>);
+pub(super) struct Alone(Mutex<State>);
 
 struct State {
     machine: KvMachine,
@@ -32,7 +32,37 @@ struct State {
 }
 
 impl Alone {
-    fn apply(&self, command: KvCommand) -> (u64, KvReply) {
+    /// Of a group with the shard 0 of 1.
+    pub(super) fn serving() -> Self {
+        let state = State { machine: KvMachine::new(TTL), index: 0, time: LogTime(1), lost: 0 };
+        let group = Alone(Mutex::new(state));
+        group.configure(1, &[0], &[]);
+        group
+    }
+
+    pub(super) fn lose(&self, answers: usize) {
+        self.0.lock().unwrap().lost = answers;
+    }
+
+    pub(super) fn value(&self, key: &str) -> Option<Json> {
+        self.0.lock().unwrap().machine.keys(ShardId(0)).unwrap().get(key).cloned()
+    }
+
+    fn configure(&self, number: u64, shards: &[u32], sources: &[u32]) {
+        let source = |shard: &u32| (ShardId(*shard), Source { gid: Gid::new("g2"), taken_at: None });
+        let config = Configure {
+            number: ConfigNumber(number),
+            previous: ConfigNumber(number - 1),
+            shards: shards.iter().map(|shard| ShardId(*shard)).collect::<BTreeSet<_>>(),
+            shard_count: 1,
+            sources: sources.iter().map(source).collect(),
+            targets: Default::default(),
+        };
+        let reply = self.apply(KvCommand::Configure(config)).1;
+        assert!(matches!(reply, KvReply::Configured { outcome: Configured::Applied, .. }), "{reply:?}");
+    }
+
+    pub(super) fn apply(&self, command: KvCommand) -> (u64, KvReply) {
         let mut state = self.0.lock().unwrap();
         state.index += 1;
         let (index, time) = (state.index, state.time);
@@ -85,24 +115,11 @@ impl Bench {
     /// A group with the shard 0 of 1.
     fn new() -> Self {
         let env: Arc<dyn Env> = Arc::new(VirtualEnv::new(1));
-        let state = State { machine: KvMachine::new(TTL), index: 0, time: LogTime(1), lost: 0 };
-        let bench = Bench { client: DirectClient::new(env), group: Alone(Mutex::new(state)), gid: Gid::new("g1") };
-        bench.configure(1, &[0], &[]);
-        bench
+        Bench { client: DirectClient::new(env), group: Alone::serving(), gid: Gid::new("g1") }
     }
 
     fn configure(&self, number: u64, shards: &[u32], sources: &[u32]) {
-        let source = |shard: &u32| (ShardId(*shard), Source { gid: Gid::new("g2"), taken_at: None });
-        let config = Configure {
-            number: ConfigNumber(number),
-            previous: ConfigNumber(number - 1),
-            shards: shards.iter().map(|shard| ShardId(*shard)).collect::<BTreeSet<_>>(),
-            shard_count: 1,
-            sources: sources.iter().map(source).collect(),
-            targets: Default::default(),
-        };
-        let reply = self.group.apply(KvCommand::Configure(config)).1;
-        assert!(matches!(reply, KvReply::Configured { outcome: Configured::Applied, .. }), "{reply:?}");
+        self.group.configure(number, shards, sources);
     }
 
     fn target(&self) -> Target<'_> {

@@ -5,6 +5,9 @@
 //! Leaves out: the state machines themselves, which are `quorate-statemachines`.
 
 mod attempts;
+mod batch;
+#[cfg(test)]
+mod batch_tests;
 mod client;
 mod configure;
 mod direct;
@@ -19,6 +22,7 @@ mod reach;
 pub(crate) mod sessions;
 mod store;
 
+pub use batch::{BatchPart, BatchWriter, Decided, StatementNumber};
 pub use client::{KvClient, ScanPage, ScanRange};
 pub use direct::{DirectClient, Target};
 pub use driver::{Driver, DriverOptions};
