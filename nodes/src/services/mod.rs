@@ -6,11 +6,11 @@
 mod data;
 mod errors;
 pub mod master;
-mod presence;
+pub mod presence;
 pub mod replica;
 pub mod replica_group;
 pub mod shardkv;
-mod targets;
+pub mod targets;
 
 use std::time::Duration;
 
@@ -48,7 +48,8 @@ impl From<&StdioOptions> for ServiceOptions {
 }
 
 impl ServiceOptions {
-    fn world(&self) -> World {
+    /// A world for its groups.
+    pub fn world(&self) -> World {
         World::seeded(Default::default(), self.seed)
     }
 }

@@ -12,7 +12,7 @@ use crate::embedded::{Life, Power};
 use crate::stdio::ErrorReply;
 
 /// Carries `call` out inside the process that lives this `life`.
-pub(super) async fn inside<T>(
+pub async fn inside<T>(
     mut life: watch::Receiver<Life>,
     deadline: Instant,
     call: impl Future<Output = Result<T, ErrorReply>>,

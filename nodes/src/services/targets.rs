@@ -14,7 +14,7 @@ const ELECTION: Duration = Duration::from_millis(1500);
 
 /// What a target names besides a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Which {
+pub enum Which {
     /// All replicas.
     Whole,
     /// One of them.
@@ -24,7 +24,7 @@ pub(super) enum Which {
 }
 
 /// Splits a target into a group's name and which replicas of it are meant.
-pub(super) fn parse(target: &str) -> (&str, Which) {
+pub fn parse(target: &str) -> (&str, Which) {
     match target.rsplit_once('/') {
         Some((name, "leader")) => (name, Which::Leader),
         Some((name, nth)) if nth.bytes().all(|byte| byte.is_ascii_digit()) => match nth.parse() {
@@ -36,12 +36,12 @@ pub(super) fn parse(target: &str) -> (&str, Which) {
 }
 
 /// Error 1: there is no such target.
-pub(super) fn unknown(target: &str) -> ErrorReply {
+pub fn unknown(target: &str) -> ErrorReply {
     ErrorReply::not_found(format!("no such target: {target:?}")).reason("unknown_target")
 }
 
 /// What becomes of a replica.
-pub(super) fn replica_fault(action: FaultAction) -> ReplicaFault {
+pub fn replica_fault(action: FaultAction) -> ReplicaFault {
     match action {
         FaultAction::Stop => ReplicaFault::Stop,
         FaultAction::Start => ReplicaFault::Start,
@@ -54,17 +54,17 @@ pub(super) fn replica_fault(action: FaultAction) -> ReplicaFault {
 }
 
 /// The reply to a fault that a replica could not carry out.
-pub(super) fn failed(cause: Fatal) -> ErrorReply {
+pub fn failed(cause: Fatal) -> ErrorReply {
     ErrorReply::crash(cause.to_string()).reason("fatal")
 }
 
 /// The leaders that were hit as such. Mending `g1/leader` means them: whoever leads by then is well.
 #[derive(Debug, Default)]
-pub(super) struct LeadersHit(Mutex<BTreeMap<String, BTreeSet<usize>>>);
+pub struct LeadersHit(Mutex<BTreeMap<String, BTreeSet<usize>>>);
 
 impl LeadersHit {
     /// The replicas of `group` that a fault is for. Error 1 when there is no such replica.
-    pub(super) async fn replicas<M: StateMachine>(
+    pub async fn replicas<M: StateMachine>(
         &self,
         group: &EmbeddedGroup<M>,
         which: Which,

@@ -1,0 +1,207 @@
+//! The rows of a shard whose replicas are in this process: read from a replica's own machine, not through messages.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use datafusion::arrow::record_batch::RecordBatch;
+use quorate::types::Index;
+use quorate::{Consistency, ReadError};
+use quorate_nodes::embedded::{EmbeddedGroup, Power};
+use quorate_statemachines::ShardId;
+use quorate_statemachines::kv::{Json, KvMachine};
+use tokio::time::Instant;
+
+use super::cache::{Cache, CacheOptions, Keys};
+use super::{ReadConsistency, ShardData, ShardError, ShardView};
+use crate::rows::{CATALOGUE, DROPPED, catalogue_key};
+use crate::schema::{TableId, TableSchema};
+
+/// How long to wait before a shard without a leader is asked again.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// One replica is waited for at least so long, if the deadline allows it, before another one is asked.
+const PATIENCE_MIN: Duration = Duration::from_millis(100);
+
+/// A shard in this process.
+pub struct KvShardData {
+    group: Arc<EmbeddedGroup<KvMachine>>,
+    shard: ShardId,
+    cache: CacheOptions,
+    /// By replica, since only versions of one machine share their structure.
+    caches: Mutex<BTreeMap<usize, Arc<Cache>>>,
+    /// Turns: which follower is asked next.
+    next: AtomicUsize,
+}
+
+impl fmt::Debug for KvShardData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KvShardData").field("shard", &self.shard).finish_non_exhaustive()
+    }
+}
+
+impl KvShardData {
+    /// The rows of `shard`, which `group` serves. Each replica that is read has a cache of its own.
+    pub fn new(group: Arc<EmbeddedGroup<KvMachine>>, shard: ShardId, cache: CacheOptions) -> Self {
+        KvShardData { group, shard, cache, caches: Mutex::default(), next: AtomicUsize::new(0) }
+    }
+
+    /// The group that serves it.
+    pub fn group(&self) -> &Arc<EmbeddedGroup<KvMachine>> {
+        &self.group
+    }
+
+    /// Which shard it is.
+    pub fn shard(&self) -> ShardId {
+        self.shard
+    }
+
+    /// The shard at one moment, with its single values.
+    ///
+    /// # Errors
+    /// [`ShardError`] when there is none by the deadline.
+    pub async fn look(&self, consistency: ReadConsistency, deadline: Instant) -> Result<Arc<KvView>, ShardError> {
+        let mut failure = ShardError::Timeout;
+        loop {
+            let candidates = self.candidates(consistency);
+            if candidates.is_empty() && self.all_stopped() {
+                return Err(ShardError::Unavailable("all replicas are stopped".into()));
+            }
+            for (replica, consistency) in candidates {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(failure);
+                }
+                match self.look_at(replica, consistency, left.min((left / 2).max(PATIENCE_MIN))).await {
+                    Ok(view) => return Ok(view),
+                    Err(error) => failure = error,
+                }
+            }
+            if Instant::now() + PAUSE >= deadline {
+                return Err(failure);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Which replicas to ask, and how.
+    fn candidates(&self, consistency: ReadConsistency) -> Vec<(usize, Consistency)> {
+        let runs = |replica: &usize| self.group.power(*replica) == Some(Power::Running);
+        let replicas = self.group.replicas();
+        let leader = self.group.leader().filter(runs);
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let others = (0..replicas).map(|nth| (nth + turn) % replicas).filter(|replica| Some(*replica) != leader);
+        let others = others.filter(runs);
+        let leader = leader.map(|leader| (leader, Consistency::Linearizable));
+        match consistency {
+            ReadConsistency::Linearizable => {
+                leader.into_iter().chain(others.map(|replica| (replica, Consistency::LinearizableHere))).collect()
+            }
+            ReadConsistency::Bounded(bound) => {
+                others.map(|replica| (replica, Consistency::Bounded(bound))).chain(leader).collect()
+            }
+        }
+    }
+
+    fn all_stopped(&self) -> bool {
+        (0..self.group.replicas()).all(|replica| self.group.power(replica) == Some(Power::Stopped))
+    }
+
+    async fn look_at(
+        &self,
+        replica: usize,
+        consistency: Consistency,
+        timeout: Duration,
+    ) -> Result<Arc<KvView>, ShardError> {
+        let stopped = || ShardError::Unavailable("the replica is stopped".into());
+        let group = self.group.running(replica).ok_or_else(stopped)?;
+        let shard = self.shard;
+        let reply = group.with_state(consistency, timeout, |machine: &KvMachine| machine.keys(shard)).await;
+        let reply = reply.map_err(|error| match error {
+            ReadError::Deadline(_) => ShardError::Timeout,
+            ReadError::Rejected(cause) => ShardError::Unavailable(cause.to_string()),
+            ReadError::Fatal(_) => stopped(),
+        })?;
+        let keys = reply.answer.map_err(|refusal| ShardError::Unavailable(refusal.to_string()))?;
+        KvView::new(keys, reply.proof.applied.unwrap_or(Index(0)), self.cache_of(replica)).map(Arc::new)
+    }
+
+    fn cache_of(&self, replica: usize) -> Arc<Cache> {
+        let mut caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(caches.entry(replica).or_insert_with(|| Arc::new(Cache::new(self.cache))))
+    }
+}
+
+#[async_trait]
+impl ShardData for KvShardData {
+    async fn view(&self, consistency: ReadConsistency, deadline: Instant) -> Result<Arc<dyn ShardView>, ShardError> {
+        Ok(self.look(consistency, deadline).await?)
+    }
+}
+
+/// A shard at one moment.
+#[derive(Debug)]
+pub struct KvView {
+    keys: Keys,
+    applied: Index,
+    tables: BTreeMap<Arc<str>, Arc<TableSchema>>,
+    cache: Arc<Cache>,
+}
+
+impl KvView {
+    fn new(keys: Keys, applied: Index, cache: Arc<Cache>) -> Result<Self, ShardError> {
+        let mut tables = BTreeMap::new();
+        let declarations = keys.range::<_, str>((Bound::Included(CATALOGUE), Bound::Unbounded));
+        for (key, value) in declarations.take_while(|(key, _)| key.starts_with(CATALOGUE)) {
+            let table: TableSchema = serde_json::from_str(value.text())
+                .map_err(|error| ShardError::Failed(format!("the declaration {key} is damaged: {error}")))?;
+            tables.insert(Arc::clone(&table.name), Arc::new(table));
+        }
+        Ok(KvView { keys, applied, tables, cache })
+    }
+
+    /// A key's value.
+    pub fn get(&self, key: &str) -> Option<&Json> {
+        self.keys.get(key)
+    }
+
+    /// What a change of a table's rows rests on: the table's declaration, as it is here.
+    pub fn declaration(&self, table: &str) -> Option<&Json> {
+        self.keys.get(&*catalogue_key(table))
+    }
+
+    /// Keys that begin with `prefix`, in their order.
+    pub fn keys_of<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Arc<str>> + 'a {
+        let keys = self.keys.range::<_, str>((Bound::Included(prefix), Bound::Unbounded)).map(|(key, _)| key);
+        keys.take_while(move |key| key.starts_with(prefix))
+    }
+
+    /// The dropped tables of which rows may be left.
+    pub fn dropped(&self) -> Vec<TableId> {
+        let names = self.keys_of(DROPPED).filter_map(|key| key.strip_prefix(DROPPED));
+        names.map(|name| TableId(name.into())).collect()
+    }
+
+    /// How many rows the replica's cache has decoded so far, and how many bytes it holds.
+    pub fn cache_use(&self) -> (u64, usize) {
+        (self.cache.rows_decoded(), self.cache.bytes())
+    }
+}
+
+impl ShardView for KvView {
+    fn tables(&self) -> Vec<Arc<TableSchema>> {
+        self.tables.values().cloned().collect()
+    }
+
+    fn table(&self, name: &str) -> Option<Arc<TableSchema>> {
+        self.tables.get(name).cloned()
+    }
+
+    fn batches(&self, table: &TableSchema) -> Result<Arc<[RecordBatch]>, ShardError> {
+        self.cache.batches(&self.keys, self.applied, table)
+    }
+}

@@ -1,0 +1,59 @@
+//! What a shard gives to queries: a view of its tables at one moment, as fresh as they ask for.
+//!
+//! Promises: a view does not change while it is read, whatever is written meanwhile.
+
+mod cache;
+mod local;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use datafusion::arrow::record_batch::RecordBatch;
+use tokio::time::Instant;
+
+pub use self::cache::CacheOptions;
+pub use self::local::{KvShardData, KvView};
+use crate::schema::TableSchema;
+
+/// One shard's rows, wherever they are.
+#[async_trait]
+pub trait ShardData: Send + Sync {
+    /// The shard at one moment, as fresh as `consistency` asks, or why there is none by the deadline.
+    async fn view(&self, consistency: ReadConsistency, deadline: Instant) -> Result<Arc<dyn ShardView>, ShardError>;
+}
+
+/// How fresh a view must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadConsistency {
+    /// It has everything that was acknowledged before it was asked for.
+    Linearizable,
+    /// It has everything that was acknowledged so long before it was asked for; a follower may give it.
+    Bounded(Duration),
+}
+
+/// Why a shard gives no view, or no batches of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ShardError {
+    /// It did not answer in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// It cannot answer now: stopped, or without a leader.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// It answered that it cannot.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A shard's tables at one moment.
+pub trait ShardView: Send + Sync {
+    /// The tables that this shard knows, in the order of their names.
+    fn tables(&self) -> Vec<Arc<TableSchema>>;
+
+    /// The table of this name, if this shard knows it.
+    fn table(&self, name: &str) -> Option<Arc<TableSchema>>;
+
+    /// The table's rows on this shard, in the order of the primary key, all columns, in batches of about 8192 rows.
+    fn batches(&self, table: &TableSchema) -> Result<Arc<[RecordBatch]>, ShardError>;
+}

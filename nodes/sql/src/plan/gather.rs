@@ -1,0 +1,106 @@
+//! The cut: where the coordinator's part of a plan reads what the shards' parts gave.
+//!
+//! Promises: partition i has what shard i gave, or nothing if shard i is left out; it can be read again and again.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Result, internal_datafusion_err};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{Partitioning, PhysicalExpr};
+use datafusion::physical_plan::coop::make_cooperative;
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions};
+use futures::stream;
+
+/// The answers to one fragment, by shard.
+type Answers = Arc<[Vec<RecordBatch>]>;
+
+/// Where the answers of the shards to one fragment are put.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Slot(Arc<Mutex<Option<Answers>>>);
+
+impl Slot {
+    /// Puts them there, in the place of earlier ones.
+    pub(crate) fn fill(&self, answers: Answers) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(answers);
+    }
+
+    fn get(&self) -> Option<Answers> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Reads the answers of the shards to one fragment.
+#[derive(Debug)]
+pub(crate) struct Gather {
+    /// Which of the query's fragments.
+    pub(crate) fragment: usize,
+    slot: Slot,
+    properties: Arc<PlanProperties>,
+}
+
+impl Gather {
+    /// Reads from `slot` what so many shards gave for `body`.
+    pub(crate) fn new(fragment: usize, body: &Arc<dyn ExecutionPlan>, shards: usize, slot: Slot) -> Self {
+        let properties = PlanProperties::new(
+            body.properties().eq_properties.clone(),
+            Partitioning::UnknownPartitioning(shards),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        let properties = Arc::new(properties.with_scheduling_type(SchedulingType::Cooperative));
+        Gather { fragment, slot, properties }
+    }
+}
+
+impl DisplayAs for Gather {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Gather: fragment={}, shards={}", self.fragment, self.properties.partitioning.partition_count())
+    }
+}
+
+impl ExecutionPlan for Gather {
+    fn name(&self) -> &str {
+        "Gather"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let answers = self.slot.get();
+        let of_shard = answers.as_ref().and_then(|answers| answers.get(partition));
+        let batches =
+            of_shard.ok_or_else(|| internal_datafusion_err!("fragment {} was not gathered", self.fragment))?;
+        let batches = stream::iter(batches.clone().into_iter().map(Ok));
+        Ok(make_cooperative(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches))))
+    }
+}

@@ -1,0 +1,75 @@
+//! What the coordinator has computed and gives to every shard with its part of the plan: the small side of a join.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Result, internal_err};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{Partitioning, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions};
+
+/// A leaf of a shard's part that stands for the rows of a plan of the coordinator.
+#[derive(Debug)]
+pub(crate) struct Given {
+    /// Which of the query's.
+    pub(crate) number: usize,
+    properties: Arc<PlanProperties>,
+}
+
+impl Given {
+    /// Stands for the rows of `plan`.
+    pub(crate) fn rows_of(number: usize, plan: &Arc<dyn ExecutionPlan>) -> Self {
+        let properties = PlanProperties::new(
+            plan.properties().eq_properties.clone(),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        Given { number, properties: Arc::new(properties) }
+    }
+}
+
+impl DisplayAs for Given {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Given: number={}", self.number)
+    }
+}
+
+impl ExecutionPlan for Given {
+    fn name(&self) -> &str {
+        "Given"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn with_new_children(self: Arc<Self>, _: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        internal_err!("given rows are read where they were given to")
+    }
+}

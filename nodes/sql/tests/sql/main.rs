@@ -1,0 +1,35 @@
+//! Tests of scatter-gather SQL, in one binary because DataFusion is slow to link.
+//!
+//! `selects`: answers and what travelled, against a single engine. `failing`: shards and statements that fail. `json`:
+//! values. `killing`: queries while leaders die. `binaries`: the process, its samples and transcripts. `documented`: docs. `data`, `dml`,
+//! `encoding`, `faults`: rows, and statements that change them, over the groups of `shards`.
+
+mod binaries;
+mod data;
+mod dml;
+mod documented;
+mod encoding;
+mod failing;
+mod faults;
+mod json;
+mod killing;
+mod memory;
+mod rows;
+mod selects;
+mod shards;
+mod support;
+
+#[path = "../../../tests/binaries/process.rs"]
+#[allow(dead_code)]
+mod process;
+#[path = "../../../tests/binaries/transcript.rs"]
+#[allow(dead_code)]
+mod transcript;
+
+/// The binary of this name.
+fn binary(name: &str) -> &'static str {
+    match name {
+        "coordinator" => env!("CARGO_BIN_EXE_coordinator"),
+        other => panic!("no binary {other}"),
+    }
+}
