@@ -45,7 +45,12 @@ impl Masters {
             self.show(nth, Standing::Waiting);
             let term = now.term;
             tokio::select! {
-                _ = leadership.wait_for(|now| !leads(now) || now.term != term || now.stopped.is_some()) => {}
+                deposed = leadership.wait_for(|now| !leads(now) || now.term != term || now.stopped.is_some()) => {
+                    // Nobody will say any more who leads: the process ends, and this must not keep it from doing so.
+                    if deposed.is_err() {
+                        return;
+                    }
+                }
                 () = self.hold_office(nth, node, term) => {}
             }
         }
