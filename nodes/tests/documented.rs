@@ -23,6 +23,10 @@ async fn play_all(name: &str, document: &str) -> usize {
     let mut played = 0;
     for Transcript { heading, script } in transcripts(document) {
         let words: Vec<&str> = heading.split_whitespace().collect();
+        if words[0] == "coordinator" {
+            // Played by its own crate's tests.
+            continue;
+        }
         // A busy machine is slower than a reader would like to wait.
         let request_timeout = Duration::from_secs(20);
         let allow_faults = words.contains(&"--allow-faults");
@@ -64,5 +68,5 @@ async fn every_transcript_of_the_protocols_documentation_can_be_played() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_transcript_of_the_readme_can_be_played() {
     let played = play_all("README.md", include_str!("../../README.md")).await;
-    assert!(played >= 2, "only {played} transcripts were found");
+    assert!(played >= 4, "only {played} transcripts were found");
 }

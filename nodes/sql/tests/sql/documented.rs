@@ -1,4 +1,4 @@
-//! The transcripts of `docs/sql.md`, played.
+//! The transcripts of `docs/sql.md` and the README, played.
 
 use std::time::Duration;
 
@@ -9,7 +9,12 @@ use serde_json::Value;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_documentation_shows_is_what_is_answered() {
-    let document = include_str!("../../../../docs/sql.md");
+    assert_eq!(play_all(include_str!("../../../../docs/sql.md")).await, 2);
+    assert_eq!(play_all(include_str!("../../../../README.md")).await, 1);
+}
+
+/// Says how many there were.
+async fn play_all(document: &str) -> usize {
     let mut played = 0;
     for block in document.split("```").skip(1).step_by(2) {
         let script = block.strip_prefix("transcript coordinator").and_then(|block| block.split_once('\n'));
@@ -22,7 +27,7 @@ async fn what_the_documentation_shows_is_what_is_answered() {
         result.unwrap_or_else(|error| panic!("{}\n{error}", script.join("\n")));
         played += 1;
     }
-    assert_eq!(played, 2);
+    played
 }
 
 /// A busy machine is slower than a reader would like to wait: statements get more time.
