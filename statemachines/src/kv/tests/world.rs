@@ -42,7 +42,7 @@ impl Group {
     fn next_context(&self) -> EntryContext {
         let next = entry(self.log.last().map_or(1, |(last, ..)| last.index.0 + 1), self.time);
         match self.log.last() {
-            Some((last, ..)) if !self.told.take() && last.time == next.time && self.log.len() % 5 != 0 => {
+            Some((last, ..)) if !self.told.take() && last.time == next.time && !self.log.len().is_multiple_of(5) => {
                 EntryContext { place: last.place + 1, ..*last }
             }
             _ => next,
