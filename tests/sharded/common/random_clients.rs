@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use quorate_tests::checker::kv::{StringAnswer, StringOp, Strings};
 use quorate_tests::checker::{Keyed, Limits, Verdict, check};
@@ -11,6 +12,12 @@ use rand::rngs::SmallRng;
 use tokio::task::JoinHandle;
 
 use super::{Client, Cluster, keys, text};
+
+/// So many operations are worth a judgement.
+const OPERATIONS: usize = 50;
+
+/// How long to wait for them.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 type Seen = History<Keyed<StringOp>, StringAnswer>;
 
@@ -33,14 +40,20 @@ impl RandomClients {
         RandomClients { stop, history, tasks }
     }
 
-    /// Lets each finish what it is at. All of it together must be linearizable.
+    /// Lets them go on until there is something to judge, and each finish what it is at. All of it together must be
+    /// linearizable.
     pub(crate) async fn judge(self) {
+        let begun = Instant::now();
+        // A busy machine may have spent the time of the troubles on the troubles.
+        while self.history.len() <= OPERATIONS + self.tasks.len() && begun.elapsed() < PATIENCE {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
             task.await.expect("a client has failed");
         }
         let operations = self.history.operations();
-        assert!(operations.len() > 50, "only {} operations", operations.len());
+        assert!(operations.len() > OPERATIONS, "only {} operations", operations.len());
         let verdict = check(&Strings, &operations, Limits::default());
         if let Verdict::NotLinearizable(counterexample) = &verdict {
             panic!("{}", counterexample.describe(&operations));
