@@ -6,15 +6,15 @@
 //! answered under the new epoch. Beside it stands what the operator was told, and the longest gap in an equal time without
 //! a failover.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use quorate_nodes::services::MasterOptions;
 use quorate_nodes::services::master::{Command, Masters};
 use quorate_nodes::stdio::{ErrorReply, Fault, FaultAction, Reply};
 use quorate_statemachines::master::{FilePath, MasterOp};
+use quorate_tests::gaps::{Acknowledged, quantile};
 
 const CLIENTS: usize = 8;
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,7 +60,7 @@ async fn measure(way: Way, count: usize, times: usize) {
         whole(&masters, &names).await;
         let begun = Instant::now();
         tokio::time::sleep(Duration::from_millis(200)).await;
-        quiet = quiet.max(working.longest_gap(begun, Instant::now()));
+        quiet = quiet.max(working.acknowledged.longest_gap(begun, Instant::now()));
 
         let (primary, epoch) = office(&masters, &names).await;
         let at = names.iter().find(|name| **name != primary).expect("a shadow");
@@ -76,7 +76,7 @@ async fn measure(way: Way, count: usize, times: usize) {
         }
         while office(&masters, &names).await.1 == epoch {}
         tokio::time::sleep(Duration::from_millis(50)).await;
-        gaps.push(working.longest_gap(begun, Instant::now()));
+        gaps.push(working.acknowledged.longest_gap(begun, Instant::now()));
         match way {
             Way::Planned => {}
             Way::Killed | Way::KilledOfTwo => fault(&masters, &primary, FaultAction::Start).await,
@@ -87,33 +87,30 @@ async fn measure(way: Way, count: usize, times: usize) {
     masters.shutdown().await;
     gaps.sort();
     told.sort();
-    let at = |sorted: &[Duration], q: f64| {
-        sorted.get((sorted.len().saturating_sub(1) as f64 * q).round() as usize).copied().unwrap_or_default()
-    };
     println!(
         "{:>12} {count:>7} {times:>6} {:>10.1?} {:>10.1?} {:>10.1?} {quiet:>10.1?} {:>10.1?}",
         format!("{way:?}"),
-        at(&gaps, 0.5),
-        at(&gaps, 0.99),
-        at(&gaps, 1.0),
-        at(&told, 0.5),
+        quantile(&gaps, 0.5),
+        quantile(&gaps, 0.99),
+        quantile(&gaps, 1.0),
+        quantile(&told, 0.5),
     );
 }
 
 /// Clients at work, and when each acknowledgement came.
 struct Working {
     stop: Arc<AtomicBool>,
-    acknowledged: Arc<Mutex<BTreeSet<Instant>>>,
+    acknowledged: Acknowledged,
     clients: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Working {
     fn start(masters: &Arc<Masters>, names: &Arc<Vec<String>>) -> Self {
-        let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(BTreeSet::new())));
+        let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Acknowledged::default());
         let clients = (0..CLIENTS)
             .map(|client| {
                 let (masters, names) = (Arc::clone(masters), Arc::clone(names));
-                let (stop, acknowledged) = (Arc::clone(&stop), Arc::clone(&acknowledged));
+                let (stop, acknowledged) = (Arc::clone(&stop), acknowledged.clone());
                 tokio::spawn(async move {
                     let who = format!("c{client}");
                     let mut nth = 0;
@@ -124,23 +121,12 @@ impl Working {
                         let path = FilePath::new(format!("/{who}/{number}")).expect("a path");
                         let op = MasterOp::Create { path };
                         let _ = insist(&masters, &names, &mut nth, &who, op).await;
-                        acknowledged.lock().expect("the list").insert(Instant::now());
+                        acknowledged.note();
                     }
                 })
             })
             .collect();
         Working { stop, acknowledged, clients }
-    }
-
-    fn longest_gap(&self, from: Instant, to: Instant) -> Duration {
-        let acknowledged = self.acknowledged.lock().expect("the list");
-        let mut last = from;
-        let mut longest = Duration::ZERO;
-        for at in acknowledged.range(from..to).copied().chain([to]) {
-            longest = longest.max(at - last);
-            last = at;
-        }
-        longest
     }
 
     async fn stop(self) {

@@ -4,9 +4,9 @@
 //! replicas. The gap of a move is the longest time without any acknowledged write from before the move is ordered until
 //! it is settled; beside it stands the longest gap in an equal time without a move, in the same run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use quorate::{Consistency, GroupOptions};
@@ -16,6 +16,7 @@ use quorate_statemachines::configlog::{Command, Reply};
 use quorate_statemachines::kv::{Json, KvAnswer, KvOp, KvQuery};
 use quorate_statemachines::slot::shard_of;
 use quorate_statemachines::{ConfigNumber, Gid, ShardId};
+use quorate_tests::gaps::{Acknowledged, quantile};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 const SHARDS: u32 = 2;
@@ -62,41 +63,40 @@ async fn measure(megabytes: usize, moves: usize) {
         change(&store, Command::Move { shard: SHARD, gid: gids[(turn + 1) % 2].clone() }).await;
         settle(&store).await;
         let took = begun.elapsed();
-        gaps.push(writing.longest_gap(begun, begun + took));
+        gaps.push(writing.acknowledged.longest_gap(begun, begun + took));
         times.push(took);
         let begun = Instant::now();
         tokio::time::sleep(took.min(Duration::from_secs(1))).await;
-        quiet = quiet.max(writing.longest_gap(begun, Instant::now()));
+        quiet = quiet.max(writing.acknowledged.longest_gap(begun, Instant::now()));
     }
     writing.stop().await;
     store.shutdown().await;
     gaps.sort();
     times.sort();
-    let at = |sorted: &[Duration], q: f64| sorted[((sorted.len() - 1) as f64 * q).round() as usize];
     println!(
         "{megabytes:>6} {moves:>6} {:>12.1?} {:>12.1?} {:>12.1?} {quiet:>12.1?} {:>12.1?}",
-        at(&gaps, 0.5),
-        at(&gaps, 0.99),
-        at(&gaps, 1.0),
-        at(&times, 0.5)
+        quantile(&gaps, 0.5),
+        quantile(&gaps, 0.99),
+        quantile(&gaps, 1.0),
+        quantile(&times, 0.5)
     );
 }
 
 /// Clients that write to the shard, and when each write was acknowledged.
 struct Writing {
     stop: Arc<AtomicBool>,
-    acknowledged: Arc<Mutex<BTreeSet<Instant>>>,
+    acknowledged: Acknowledged,
     clients: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Writing {
     fn start(store: &Arc<ShardedStore>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let acknowledged = Arc::new(Mutex::new(BTreeSet::new()));
+        let acknowledged = Acknowledged::default();
         let clients = (0..WRITERS)
             .map(|writer| {
                 let (client, stop, acknowledged) =
-                    (Arc::clone(store.client()), Arc::clone(&stop), Arc::clone(&acknowledged));
+                    (Arc::clone(store.client()), Arc::clone(&stop), acknowledged.clone());
                 tokio::spawn(async move {
                     let key = keys(&format!("writer{writer}-")).next().expect("a key");
                     let mut count = 0u64;
@@ -104,23 +104,12 @@ impl Writing {
                         count += 1;
                         let value = Json::from(&serde_json::Value::from(count));
                         client.execute(KvOp::Put { key: key.clone(), value }, None, TIMEOUT).await.expect("a write");
-                        acknowledged.lock().expect("the list").insert(Instant::now());
+                        acknowledged.note();
                     }
                 })
             })
             .collect();
         Writing { stop, acknowledged, clients }
-    }
-
-    fn longest_gap(&self, from: Instant, to: Instant) -> Duration {
-        let acknowledged = self.acknowledged.lock().expect("the list");
-        let mut last = from;
-        let mut longest = Duration::ZERO;
-        for at in acknowledged.range(from..to).copied().chain([to]) {
-            longest = longest.max(at - last);
-            last = at;
-        }
-        longest
     }
 
     async fn stop(self) {

@@ -3,4 +3,6 @@
 //! Nothing here knows Quorate's own machines: bring a [`checker::Model`] and record a [`history::History`].
 
 pub mod checker;
+pub mod gaps;
 pub mod history;
+pub mod seed;

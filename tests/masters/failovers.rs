@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use quorate_nodes::stdio::FaultAction;
 use quorate_statemachines::master::MasterOp;
+use quorate_tests::seed::Seed;
 use rand::RngExt;
 
 use super::cluster::{Cluster, PATIENCE, change};
 use super::load::Load;
-use super::seed::Seed;
 
 const CLIENTS: usize = 4;
 
@@ -17,8 +17,8 @@ const CLIENTS: usize = 4;
 const AUDIENCE: [&str; 3] = ["s1", "s2", "watcher"];
 
 async fn fail_over_again_and_again(masters: usize, rounds: usize) {
-    let seed = Seed::new();
-    let mut rng = seed.rng();
+    let seed = Seed::of("masters");
+    let mut rng = seed.rng(0);
     let cluster = Cluster::start(masters, seed.number(), Duration::from_secs(1)).await;
     for server in ["s1", "s2"] {
         let register = change(MasterOp::Register { server: server.into(), capacity: 10 }, None);

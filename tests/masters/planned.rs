@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use quorate_nodes::stdio::FaultAction;
 use quorate_statemachines::master::MasterOp;
+use quorate_tests::seed::Seed;
 
 use super::cluster::{Cluster, change, path};
-use super::seed::Seed;
 
 const NEVER: Duration = Duration::from_secs(3600);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_operators_who_replace_one_primary_at_once_one_succeeds() {
-    let seed = Seed::new();
+    let seed = Seed::of("masters");
     let cluster = Cluster::start(3, seed.number(), NEVER).await;
     let primary = cluster.primary().await;
     let at = cluster.names.iter().find(|name| **name != primary).expect("a shadow");
@@ -33,7 +33,7 @@ async fn of_operators_who_replace_one_primary_at_once_one_succeeds() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shadow_replays_what_it_had_not_applied() {
-    let seed = Seed::new();
+    let seed = Seed::of("masters");
     let cluster = Cluster::start(3, seed.number(), NEVER).await;
     for number in 0..50 {
         let create = change(MasterOp::Create { path: path(&format!("/{number}")) }, None);
@@ -53,7 +53,7 @@ async fn a_shadow_replays_what_it_had_not_applied() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_cannot_take_over_is_refused_and_nothing_changes() {
-    let seed = Seed::new();
+    let seed = Seed::of("masters");
     let cluster = Cluster::start(3, seed.number(), NEVER).await;
     let (primary, epoch) = cluster.office().await;
     let shadows: Vec<&String> = cluster.names.iter().filter(|name| **name != primary).collect();

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use quorate_nodes::stdio::FaultAction;
 use quorate_statemachines::master::MasterOp;
+use quorate_tests::seed::Seed;
 use rand::RngExt;
 
 use super::cluster::{Cluster, change, eventually, path};
 use super::load::Load;
-use super::seed::Seed;
 
 /// Long enough that no operator's word comes too late.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -30,7 +30,7 @@ async fn create(cluster: &Cluster, text: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_shadow_goes_on_alone_on_the_operators_word_and_takes_the_other_in_again() {
-    let seed = Seed::new();
+    let seed = Seed::of("masters");
     let cluster = Cluster::start(2, seed.number(), NEVER).await;
     for round in 0..4 {
         create(&cluster, &format!("/before/{round}")).await;
@@ -49,7 +49,7 @@ async fn the_shadow_goes_on_alone_on_the_operators_word_and_takes_the_other_in_a
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_primary_is_replaced_without_being_asked() {
-    let seed = Seed::new();
+    let seed = Seed::of("masters");
     let cluster = Cluster::start(2, seed.number(), SOON).await;
     for action in [(FaultAction::Stop, FaultAction::Start), (FaultAction::Isolate, FaultAction::Heal)] {
         let (primary, epoch) = cluster.office().await;
@@ -66,7 +66,7 @@ async fn a_silent_primary_is_replaced_without_being_asked() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_may_have_been_left_behind_waits() {
-    let seed = Seed::new();
+    let seed = Seed::of("masters");
     let cluster = Cluster::start(2, seed.number(), SOON).await;
     create(&cluster, "/together").await;
     let primary = cluster.primary().await;
@@ -93,7 +93,7 @@ async fn whoever_may_have_been_left_behind_waits() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_restart_in_any_order_and_nothing_is_lost() {
-    let seed = Seed::new();
+    let seed = Seed::of("masters");
     let cluster = Cluster::start(2, seed.number(), SOON).await;
     let mut paths = BTreeSet::new();
     for first_down_is_primary in [true, false] {
@@ -121,8 +121,8 @@ async fn both_restart_in_any_order_and_nothing_is_lost() {
 /// Each master has clients of its own. Both acknowledge only if one of them did so alone, and then something is lost
 /// when they meet again.
 async fn part_again_and_again(rounds: usize) {
-    let seed = Seed::new();
-    let mut rng = seed.rng();
+    let seed = Seed::of("masters");
+    let mut rng = seed.rng(0);
     let cluster = Cluster::start(2, seed.number(), Duration::from_millis(300)).await;
     cluster.insist("watcher", change(MasterOp::Subscribe { who: "watcher".into() }, None)).await.expect("subscribed");
     let load = Load::faithful(&cluster, 2);

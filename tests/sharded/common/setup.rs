@@ -82,7 +82,7 @@ impl Setup {
 
     /// Starts it.
     pub(crate) async fn start(self) -> Cluster {
-        let seed = Seed::new();
+        let seed = Seed::of("sharded");
         let world = self.world(&seed);
         let store = ShardedStore::start(world, self.store.clone()).await.expect("the controller starts");
         store.ensure_groups((0..self.groups).map(gid)).await.expect("the groups start");

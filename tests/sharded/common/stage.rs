@@ -201,7 +201,7 @@ pub(crate) struct Stage {
 impl Stage {
     /// Starts a store with its groups joined, in the order of their numbers.
     pub(crate) async fn start(setup: Setup) -> Arc<Stage> {
-        let seed = Seed::new();
+        let seed = Seed::of("sharded");
         let world = setup.world(&seed);
         let controller = EmbeddedGroup::start(&world, setup.store.replicas, ConfigLog::new).await;
         let controller = controller.expect("the controller starts");
