@@ -147,15 +147,16 @@ impl Act {
         self.masters.fault(Fault { action, target: target.into() }).await.map_err(refused)
     }
 
-    /// An operator's failover, told in words.
-    async fn fail_over(&self, failed: &str, to: &str) -> anyhow::Result<String> {
-        let nth = NAMES.iter().position(|name| *name == to).unwrap_or(0);
+    /// An operator's failover, asked of the master `at`, told in words.
+    async fn fail_over(&self, failed: &str, at: &str) -> anyhow::Result<String> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         let command = Command::TriggerFailover { failed: failed.into(), to: None };
-        let reply = self.masters.call(NAMES[nth], "operator", command, deadline).await.map_err(refused)?;
+        let reply = self.masters.call(at, "operator", command, deadline).await.map_err(refused)?;
         let number = |name: &str| reply.get(name).and_then(|value| value.as_u64()).unwrap_or_default();
         let (entries, ms) = (number("wal_entries_replayed"), number("failover_time_ms"));
-        Ok(format!("{to} is the primary after {ms} ms, {entries} entries replayed"))
+        let primary = reply.get("new_primary").context("a failover without a new primary")?;
+        let primary = primary.as_str().unwrap_or_default();
+        Ok(format!("{primary} is the primary after {ms} ms, {entries} entries replayed"))
     }
 
     async fn judge(
