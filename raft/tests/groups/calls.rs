@@ -76,12 +76,15 @@ async fn writes_that_come_together_share_an_entry_and_each_has_its_own_reply(wor
     let cluster = world.cluster(3).await;
     let leader = cluster.leader().await;
     // On a busy machine the leader may lose its office meanwhile, and what was in flight is unknown: then once more.
-    let written = loop {
+    let mut written = Err(WriteError::Rejected(Rejected::NoLeader));
+    for _ in 0..5 {
         let writes = (0..WRITES).map(|value| cluster.write(leader, Command::Push { value }, CALL));
-        if let Ok(written) = join_all(writes).await.into_iter().collect::<Result<Vec<_>, _>>() {
-            break written;
+        written = join_all(writes).await.into_iter().collect::<Result<Vec<_>, _>>();
+        if written.is_ok() {
+            break;
         }
-    };
+    }
+    let written = written.unwrap();
     let entries: BTreeSet<_> = written.iter().map(|written| written.at).collect();
     assert!(entries.len() < WRITES as usize, "every write had an entry of its own");
     let places: BTreeSet<_> = written.iter().map(|written| written.reply).collect();
