@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::replica::ReplicaSpec;
+use super::replica::{Replica, ReplicaSpec};
 use super::state::State;
+use super::types::membership_from;
 use crate::env::Moment;
 use crate::log::{Entry, Flushed, LogStore, Payload};
 use crate::machine::Machine;
-use crate::snapshot::{SnapshotStore, SnapshotView};
+use crate::snapshot::{SnapshotMeta, SnapshotStore, SnapshotView};
 use crate::types::{Index, LogId, Membership, NodeId, Term, Vote};
 
 /// Entries read from the log at once.
@@ -42,42 +43,48 @@ pub(crate) enum Attempt {
 }
 
 /// Makes the node of `spec`, whose replica acknowledges nothing since `silent_since`, the only voter of the group if its own
-/// log says that it is one of two and `judge` agrees. The machine in `spec` is used on the way, and fresh again at the end.
+/// log says that it is one of two and `judge` agrees. The state in `spec` is fresh. Where the replica ran until now, its
+/// state is brought to the end of the log rather than made anew, and goes on in its next life: of one who is alone, all that
+/// is in the log will be committed.
 pub(crate) async fn go_alone(
-    mut spec: ReplicaSpec,
+    spec: ReplicaSpec,
+    running: Option<&Replica>,
     silent_since: Moment,
     judge: Judge<'_>,
 ) -> io::Result<(ReplicaSpec, Attempt)> {
-    let state = State::new(spec.machine, spec.options.session_ttl);
-    let mut trial = Trial {
-        node: spec.node,
-        log: Arc::clone(&spec.log),
-        snapshots: Arc::clone(&spec.snapshots),
-        fresh: state.view(),
-        state,
-        membership: Membership::default(),
-        last: None,
+    let fresh = spec.state.view();
+    let state = match running {
+        Some(replica) => replica.give_up_state(spec.state),
+        None => spec.state,
     };
+    let (log, snapshots) = (Arc::clone(&spec.log), Arc::clone(&spec.snapshots));
+    let mut trial = Trial { node: spec.node, log, snapshots, fresh, state };
+    let waited = async |silent_since: Moment| {
+        // A lease that the other still reads by has a margin for clocks that drift taken off already.
+        let waited = spec.env.now().since(silent_since);
+        spec.env.sleep(spec.options.election_timeout.1.saturating_sub(waited)).await;
+    };
+    let attempt = attempt(&mut trial, waited(silent_since), judge).await?;
+    if !matches!(attempt, Attempt::Alone) {
+        // It holds what may never be committed.
+        trial.start_afresh()?;
+    }
+    Ok((ReplicaSpec { state: trial.state, ..spec }, attempt))
+}
+
+async fn attempt(trial: &mut Trial, lease: impl Future<Output = ()>, judge: Judge<'_>) -> io::Result<Attempt> {
     // Once before anything is changed, so that a refusal disturbs nobody.
     if let Some(end) = trial.verdict(judge).await? {
-        spec.machine = trial.into_machine()?;
-        return Ok((spec, end));
+        return Ok(end);
     }
-    let vote = fence(spec.log.as_ref(), spec.node).await?;
-    // A lease that the other still reads by has a margin for clocks that drift taken off already.
-    let waited = spec.env.now().since(silent_since);
-    spec.env.sleep(spec.options.election_timeout.1.saturating_sub(waited)).await;
-    // And once more behind the fence: this is the look that counts.
-    let verdict = trial.verdict(judge).await?;
-    let end = match verdict {
-        Some(end) => end,
-        None => {
-            append_membership(spec.log.as_ref(), spec.node, vote.term, &trial).await?;
-            Attempt::Alone
-        }
-    };
-    spec.machine = trial.into_machine()?;
-    Ok((spec, end))
+    let vote = fence(trial.log.as_ref(), trial.node).await?;
+    lease.await;
+    // And once more behind the fence: this is the look that counts. What it finds unchanged is not replayed again.
+    if let Some(end) = trial.verdict(judge).await? {
+        return Ok(end);
+    }
+    append_membership(trial, vote.term).await?;
+    Ok(Attempt::Alone)
 }
 
 /// Saves a vote for `node` at a term above every term that its stores know. From here on it accepts nothing of an older
@@ -90,17 +97,18 @@ async fn fence(log: &dyn LogStore, node: NodeId) -> io::Result<Vote> {
     Ok(vote)
 }
 
-/// Appends the membership of `node` alone, at a term in which nobody else can have led, and waits until it is flushed.
-async fn append_membership(log: &dyn LogStore, node: NodeId, term: Term, trial: &Trial) -> io::Result<()> {
+/// Appends the membership of the node alone, at a term in which nobody else can have led, and waits until it is flushed.
+async fn append_membership(trial: &Trial, term: Term) -> io::Result<()> {
+    let log = trial.log.as_ref();
     let held = log.state().await?.last.map(|last| last.index);
-    if let Some(last) = trial.last
+    if let Some(last) = trial.state.last
         && held < Some(last.index)
     {
         // A snapshot was received and the log not brought up to it.
         log.purge(last).await?;
     }
-    let index = trial.last.map_or(Index(0), |last| last.index.next());
-    let membership = Membership { voters: vec![[node].into()], learners: trial.membership.learners.clone() };
+    let index = trial.state.last.map_or(Index(0), |last| last.index.next());
+    let membership = Membership { voters: vec![[trial.node].into()], learners: trial.membership().learners };
     let entry = Entry { id: LogId { term, index }, payload: Payload::Membership(Box::new(membership)) };
     let (sender, receiver) = oneshot::channel();
     // Nobody waits any more only where this future was dropped.
@@ -108,69 +116,77 @@ async fn append_membership(log: &dyn LogStore, node: NodeId, term: Term, trial: 
     receiver.await.unwrap_or_else(|_| Err(io::Error::other("the log dropped an append")))
 }
 
-/// A machine that is brought to the end of a replica's own log.
+/// A state that is brought to the end of a replica's own log.
 struct Trial {
     node: NodeId,
     log: Arc<dyn LogStore>,
     snapshots: Arc<dyn SnapshotStore>,
-    state: State,
-    /// The machine before any entry.
+    /// The state before any entry.
     fresh: Arc<dyn SnapshotView>,
-    membership: Membership,
-    last: Option<LogId>,
+    state: State,
 }
 
 impl Trial {
     /// How the attempt ends on what the stores hold now; `None` when it may go on.
     async fn verdict(&mut self, judge: Judge<'_>) -> io::Result<Option<Attempt>> {
         self.replay().await?;
-        let [voters] = &self.membership.voters[..] else {
-            return Ok(Some(Attempt::NotOneOfTwo(self.membership.clone())));
+        let membership = self.membership();
+        let [voters] = &membership.voters[..] else {
+            return Ok(Some(Attempt::NotOneOfTwo(membership)));
         };
         match (voters.contains(&self.node), voters.len()) {
             // An earlier attempt came so far.
             (true, 1) => return Ok(Some(Attempt::Alone)),
             (true, 2) => {}
-            _ => return Ok(Some(Attempt::NotOneOfTwo(self.membership.clone()))),
+            _ => return Ok(Some(Attempt::NotOneOfTwo(membership))),
         }
         let machine = self.state.machine().map_err(io::Error::other)?;
-        let own = OwnLog { membership: &self.membership, last: self.last, machine };
+        let own = OwnLog { membership: &membership, last: self.state.last, machine };
         Ok(if judge(own) { None } else { Some(Attempt::Judged) })
     }
 
-    /// Applies all that the stores hold to the fresh machine: what was committed, and what may yet be.
+    fn membership(&self) -> Membership {
+        membership_from(self.state.membership.membership())
+    }
+
+    /// Brings the state to the end of what the stores hold: what was committed, and what may yet be.
     async fn replay(&mut self) -> io::Result<()> {
-        self.state.restore(self.fresh.as_ref())?;
-        (self.membership, self.last) = (Membership::default(), None);
-        if let Some(snapshot) = self.snapshots.latest().await? {
-            self.state.restore(snapshot.view.as_ref())?;
-            (self.membership, self.last) = (snapshot.meta.membership, snapshot.meta.last);
-        }
         let held = self.log.state().await?;
+        if !self.goes_on(held.purged).await? {
+            self.start_afresh()?;
+            if let Some(snapshot) = self.snapshots.latest().await? {
+                self.state.install(&snapshot.meta, snapshot.view.as_ref())?;
+            }
+        }
         let Some(end) = held.last.map(|last| last.index.next()) else { return Ok(()) };
         self.check_joint(held.purged).await?;
-        let mut from = self.last.map_or(Index(0), |last| last.index.next());
+        let mut from = self.state.last.map_or(Index(0), |last| last.index.next());
         while from < end {
             let entries = self.log.read(from, Index(end.0.min(from.0 + CHUNK))).await?;
             if entries.first().is_none_or(|first| first.id.index != from) {
                 return Err(io::Error::other(format!("neither the log nor the snapshot holds entry {from}")));
             }
-            for entry in entries {
-                match &entry.payload {
-                    Payload::Writes(proposal) => drop(self.state.apply(entry.id, proposal)),
-                    Payload::Membership(membership) => self.membership = membership.as_ref().clone(),
-                    Payload::Blank => {}
-                }
-                self.last = Some(entry.id);
+            for entry in &entries {
+                drop(self.state.apply_entry(entry));
                 from = entry.id.index.next();
             }
         }
         Ok(())
     }
 
-    /// The log must go on where the snapshot ends: what follows another entry than the snapshot's last is another history.
+    /// Whether the log still holds the very entry that was applied last, and with it all that came before.
+    async fn goes_on(&self, purged: Option<LogId>) -> io::Result<bool> {
+        let Some(last) = self.state.last.filter(|_| !self.state.torn()) else { return Ok(false) };
+        if purged == Some(last) {
+            return Ok(true);
+        }
+        let held = self.log.read(last.index, last.index.next()).await?;
+        Ok(held.first().is_some_and(|entry| entry.id == last))
+    }
+
+    /// The log must go on where the state ends: what follows another entry than its last is another history.
     async fn check_joint(&self, purged: Option<LogId>) -> io::Result<()> {
-        let Some(last) = self.last else { return Ok(()) };
+        let Some(last) = self.state.last else { return Ok(()) };
         let held = match purged {
             Some(purged) if purged.index == last.index => Some(purged),
             Some(purged) if purged.index > last.index => {
@@ -186,8 +202,7 @@ impl Trial {
         }
     }
 
-    fn into_machine(mut self) -> io::Result<Box<dyn Machine>> {
-        self.state.restore(self.fresh.as_ref())?;
-        Ok(self.state.into_machine())
+    fn start_afresh(&mut self) -> io::Result<()> {
+        self.state.install(&SnapshotMeta::default(), self.fresh.as_ref())
     }
 }

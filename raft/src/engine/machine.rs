@@ -11,10 +11,10 @@ use tokio::sync::Notify;
 use super::applied::AppliedIndex;
 use super::state::State;
 use super::types::{
-    Outcomes, RaftLogId, RaftSnapshotMeta, StoredMembership, TypeConfig, log_id_from, log_id_into, membership_from,
+    RaftLogId, RaftSnapshotMeta, StoredMembership, TypeConfig, log_id_from, log_id_into, membership_from,
     membership_into,
 };
-use crate::log::{LogStore, Payload};
+use crate::log::LogStore;
 use crate::snapshot::{SnapshotMeta, SnapshotStore, SnapshotView};
 
 type RaftSnapshot = openraft::Snapshot<crate::types::Term, crate::types::NodeId, (), Arc<dyn SnapshotView>>;
@@ -44,14 +44,9 @@ impl Shared {
         snapshots: Arc<dyn SnapshotStore>,
         snapshot_bytes: u64,
     ) -> Self {
-        Shared {
-            state: RwLock::new(state),
-            applied: AppliedIndex::default(),
-            snapshots,
-            log,
-            snapshot_bytes,
-            snapshot_wanted: Arc::default(),
-        }
+        let applied = AppliedIndex::default();
+        state.last.into_iter().for_each(|last| applied.advance(last.index));
+        Shared { state: RwLock::new(state), applied, snapshots, log, snapshot_bytes, snapshot_wanted: Arc::default() }
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -62,21 +57,23 @@ impl Shared {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Restores the newest snapshot of the store, if there is one.
+    /// Restores the newest snapshot of the store, if there is one that is newer than the state.
     pub(crate) async fn load(&self) -> io::Result<()> {
-        if let Some(snapshot) = self.snapshots.latest().await? {
+        if let Some(snapshot) = self.snapshots.latest().await?
+            && snapshot.meta.last > self.read().last
+        {
             self.install(&snapshot.meta, snapshot.view.as_ref())?;
         }
         Ok(())
     }
 
+    /// Takes the state away from a replica that has stopped, for its next life.
+    pub(crate) fn give_up(&self, fresh: State) -> State {
+        self.write().give_up(fresh)
+    }
+
     fn install(&self, meta: &SnapshotMeta, view: &dyn SnapshotView) -> io::Result<()> {
-        let mut state = self.write();
-        state.restore(view)?;
-        state.last = meta.last;
-        state.membership =
-            StoredMembership::new(meta.membership_at.map(log_id_into), membership_into(&meta.membership));
-        drop(state);
+        self.write().install(meta, view)?;
         if let Some(last) = meta.last {
             self.applied.advance(last.index);
         }
@@ -91,6 +88,9 @@ impl Shared {
         let mut failure = Ok(());
         let mut answers = Vec::with_capacity(batch.len());
         let mut state = self.write();
+        if state.torn() {
+            return Err(io::Error::other("this replica's state was given up"));
+        }
         for item in batch {
             let (entry, responder) = match item {
                 Ok(item) => item,
@@ -99,17 +99,7 @@ impl Shared {
                     break;
                 }
             };
-            assert!(state.last < Some(entry.id), "{} applied after {:?}", entry.id, state.last);
-            let outcome = match &entry.payload {
-                Payload::Writes(proposal) => state.apply(entry.id, proposal),
-                Payload::Membership(membership) => {
-                    let id = Some(log_id_into(entry.id));
-                    state.membership = StoredMembership::new(id, membership_into(membership));
-                    Outcomes::default()
-                }
-                Payload::Blank => Outcomes::default(),
-            };
-            state.last = Some(entry.id);
+            let outcome = state.apply_entry(&entry);
             last = Some(entry.id.index);
             if let Some(responder) = responder {
                 answers.push((responder, outcome));

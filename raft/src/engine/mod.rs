@@ -24,3 +24,4 @@ mod watch;
 pub(crate) use alone::{Attempt, OwnLog, go_alone};
 pub(crate) use proposer::Proposed;
 pub(crate) use replica::{NotHere, Replica, ReplicaSpec};
+pub(crate) use state::State;

@@ -42,7 +42,8 @@ pub(super) type Raft = openraft::Raft<TypeConfig, MachineAdapter>;
 pub(crate) struct ReplicaSpec {
     pub(crate) group: GroupId,
     pub(crate) node: NodeId,
-    pub(crate) machine: Box<dyn Machine>,
+    /// What is applied already; the stores' snapshot and log are applied to it.
+    pub(crate) state: State,
     pub(crate) log: Arc<dyn LogStore>,
     pub(crate) snapshots: Arc<dyn SnapshotStore>,
     pub(crate) options: GroupOptions,
@@ -86,9 +87,8 @@ impl Replica {
     pub(crate) async fn start(spec: ReplicaSpec) -> Result<Arc<Replica>, Fatal> {
         let config = Arc::new(config(&spec)?);
         outwait_lease(&spec).await?;
-        let state = State::new(spec.machine, spec.options.session_ttl);
         let shared = Arc::new(Shared::new(
-            state,
+            spec.state,
             Arc::clone(&spec.log),
             Arc::clone(&spec.snapshots),
             spec.options.snapshot_log_bytes,
@@ -334,6 +334,11 @@ impl Replica {
         }
         // Whoever calls from now on is to find that it has stopped.
         let _ = self.leadership().wait_for(|now| now.stopped.is_some()).await;
+    }
+
+    /// Takes the state away from a replica that was shut down, and leaves `fresh`, which nobody can use.
+    pub(crate) fn give_up_state(&self, fresh: State) -> State {
+        self.shared.give_up(fresh)
     }
 
     fn fatal(&self, fatal: &RaftFatal<TypeConfig>) -> Fatal {

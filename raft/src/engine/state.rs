@@ -10,11 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::types::{Outcome, Outcomes, StoredMembership};
-use crate::log::{Action, Proposal, Write};
+use super::types::{Outcome, Outcomes, StoredMembership, log_id_into, membership_into};
+use crate::log::{Action, Entry, Payload, Proposal, Write};
 use crate::machine::{EntryContext, Machine, Undecodable};
 use crate::sessions::{Begin, SessionRecord, Stamp, Table, digest};
-use crate::snapshot::{RecordReader, Records, SnapshotReader, SnapshotView};
+use crate::snapshot::{RecordReader, Records, SnapshotMeta, SnapshotReader, SnapshotView};
 use crate::types::{LogId, LogTime};
 
 /// One entry moves the log's time by at most this much, so that one wrong clock cannot expire every session at once.
@@ -33,7 +33,8 @@ pub(crate) struct State {
     session_ttl: Duration,
     sessions: Table,
     machine: Box<dyn Machine>,
-    /// A restore has failed half-way: there is nothing to answer from, and the replica is about to stop.
+    /// A restore has failed half-way, or the state was given up: there is nothing to answer from, and the replica is about
+    /// to stop or has stopped.
     torn: bool,
 }
 
@@ -58,8 +59,23 @@ impl State {
         }
     }
 
-    /// Applies a committed proposal, one write after the other.
-    pub(crate) fn apply(&mut self, id: LogId, proposal: &Proposal) -> Outcomes {
+    /// Applies the entry after the last one.
+    pub(crate) fn apply_entry(&mut self, entry: &Entry) -> Outcomes {
+        assert!(self.last < Some(entry.id), "{} applied after {:?}", entry.id, self.last);
+        let outcomes = match &entry.payload {
+            Payload::Writes(proposal) => self.apply(entry.id, proposal),
+            Payload::Membership(membership) => {
+                self.membership = StoredMembership::new(Some(log_id_into(entry.id)), membership_into(membership));
+                Outcomes::default()
+            }
+            Payload::Blank => Outcomes::default(),
+        };
+        self.last = Some(entry.id);
+        outcomes
+    }
+
+    /// Applies a proposal, one write after the other.
+    fn apply(&mut self, id: LogId, proposal: &Proposal) -> Outcomes {
         self.advance_time(proposal.stamped);
         self.sessions.expire(self.time);
         let mut entry = EntryContext { index: id.index, place: 0, term: id.term, time: self.time };
@@ -85,13 +101,19 @@ impl State {
     /// The machine as applied commands left it.
     pub(crate) fn machine(&self) -> Result<&dyn Machine, Undecodable> {
         if self.torn {
-            return Err(Undecodable("a snapshot could not be restored: this replica stops".into()));
+            return Err(Undecodable("its state was given up: this replica stops".into()));
         }
         Ok(self.machine.as_ref())
     }
 
-    pub(super) fn into_machine(self) -> Box<dyn Machine> {
-        self.machine
+    /// Whether there is nothing to answer from, nor to apply to.
+    pub(super) fn torn(&self) -> bool {
+        self.torn
+    }
+
+    /// Takes this state and leaves `fresh`, which nobody can use.
+    pub(super) fn give_up(&mut self, fresh: State) -> State {
+        std::mem::replace(self, State { torn: true, ..fresh })
     }
 
     /// Answers a query from what is applied.
@@ -104,8 +126,16 @@ impl State {
         Arc::new(StateView { time: self.time, sessions: self.sessions.clone(), machine: self.machine.snapshot() })
     }
 
+    /// Becomes what a snapshot holds.
+    pub(crate) fn install(&mut self, meta: &SnapshotMeta, view: &dyn SnapshotView) -> io::Result<()> {
+        self.restore(view)?;
+        self.last = meta.last;
+        self.membership = StoredMembership::new(meta.membership_at.map(log_id_into), membership_into(&meta.membership));
+        Ok(())
+    }
+
     /// Replaces time, sessions and machine by what `view` holds.
-    pub(crate) fn restore(&mut self, view: &dyn SnapshotView) -> io::Result<()> {
+    fn restore(&mut self, view: &dyn SnapshotView) -> io::Result<()> {
         let mut stream = view.open();
         let mut records = RecordReader::new(stream.as_mut());
         let header: Header = records.read()?.ok_or_else(|| invalid("a snapshot without a header"))?;
@@ -260,7 +290,7 @@ mod tests {
         let id = LogId { term: Term(1), index: crate::Index(index) };
         let action = Action::Apply(crate::machine::encode(&command));
         let proposal = Proposal { stamped: LogTime(stamped), writes: vec![Write { session: None, action }] };
-        state.apply(id, &proposal).0.remove(0)
+        state.apply_entry(&Entry { id, payload: Payload::Writes(Arc::new(proposal)) }).0.remove(0)
     }
 
     #[tokio::test]

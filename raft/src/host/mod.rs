@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::engine::{Replica, ReplicaSpec};
+use crate::engine::{Replica, ReplicaSpec, State};
 use crate::env::Env;
 use crate::error::{Fatal, Rejected};
 use crate::group::{Group, GroupCore, GroupOptions};
@@ -102,7 +102,7 @@ impl Host {
         ReplicaSpec {
             group: spec.id,
             node: self.config.node,
-            machine: Box::new(Typed(spec.machine)),
+            state: State::new(Box::new(Typed(spec.machine)), spec.options.session_ttl),
             log: spec.log,
             snapshots: spec.snapshots,
             options: spec.options,
@@ -124,10 +124,13 @@ impl Host {
 
     /// Stops a group on this node. What its stores hold stays; it can be created again from them.
     pub async fn stop_group(&self, id: GroupId) {
-        let removed = self.groups.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        if let Some(core) = removed {
-            core.shutdown().await;
-        }
+        self.take_down(id).await;
+    }
+
+    async fn take_down(&self, id: GroupId) -> Option<Arc<GroupCore>> {
+        let removed = self.groups.write().unwrap_or_else(PoisonError::into_inner).remove(&id)?;
+        removed.shutdown().await;
+        Some(removed)
     }
 
     /// Stops all groups of this node.

@@ -1,6 +1,7 @@
 //! One of exactly two voters goes on without the other (see `docs/two-masters.md`).
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::{GroupSpec, Host};
 use crate::engine::{Attempt, OwnLog, go_alone};
@@ -75,7 +76,7 @@ impl Host {
         if !spec.options.flush_before_send {
             return Err(Fatal(format!("options of {id}: to take over, entries must be flushed before they are sent")));
         }
-        self.stop_group(id).await;
+        let running = self.take_down(id).await;
         let silent_since = self.env.now();
         let mut spec = self.replica_spec(spec);
         spec.silent_since = Some(silent_since);
@@ -85,7 +86,8 @@ impl Host {
             let machine = machine.as_any().downcast_ref::<M>();
             machine.is_some_and(|machine| judge(&Evidence { node, membership, last, machine }))
         };
-        let attempt = go_alone(spec, silent_since, &judge).await;
+        let running = running.map(|core| Arc::clone(&core.replica));
+        let attempt = go_alone(spec, running.as_deref(), silent_since, &judge).await;
         let (spec, attempt) = attempt.map_err(|error| Fatal(format!("stores of {id} on {node}: {error}")))?;
         let group = self.start_group(spec).await?;
         Ok(match attempt {

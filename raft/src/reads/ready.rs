@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::Consistency;
 use crate::engine::NotHere;
-use crate::error::ReadError;
+use crate::error::{ReadError, Rejected};
 use crate::group::{GroupCore, Route};
+use crate::machine::Undecodable;
 use crate::transport::ReadIndex;
 
 impl GroupCore {
@@ -81,5 +82,10 @@ impl GroupCore {
             Some(fatal) => Err(fatal.clone().into()),
             None => Ok(()),
         }
+    }
+
+    /// What to say of a query that the machine did not answer: it may have been taken away from a replica that stopped.
+    pub(super) fn unanswered(&self, error: &Undecodable) -> ReadError {
+        self.running().err().unwrap_or_else(|| Rejected::Invalid(error.to_string()).into())
     }
 }

@@ -143,7 +143,7 @@ impl GroupCore {
         staleness: Option<Duration>,
     ) -> Result<ReadReply<Bytes>, ReadError> {
         let (applied, answer) = self.replica.query(query);
-        let answer = answer.map_err(|error| Rejected::Invalid(error.to_string()))?;
+        let answer = answer.map_err(|error| self.unanswered(&error))?;
         let proof = Proof { served_by: self.node, applied, linearizable, staleness, redirected: false };
         Ok(ReadReply { answer, proof })
     }

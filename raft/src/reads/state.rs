@@ -40,7 +40,7 @@ impl GroupCore {
         };
         self.running()?;
         let (applied, seen) = self.replica.with_machine(look);
-        let answer = seen.map_err(|error| Rejected::Invalid(error.to_string()))?;
+        let answer = seen.map_err(|error| self.unanswered(&error))?;
         let linearizable = bound.is_some_and(|bound| bound.is_zero());
         let staleness = match bound {
             Some(bound) if !linearizable => {
