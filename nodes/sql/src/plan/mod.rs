@@ -5,6 +5,7 @@ pub(crate) mod cut;
 pub(crate) mod explain;
 mod gather;
 mod given;
+mod inputs;
 mod leaf;
 mod params;
 pub(crate) mod planner;
