@@ -6,6 +6,7 @@
 mod piped;
 mod process;
 mod processes;
+mod sample;
 mod samples;
 mod transcript;
 mod transcripts;

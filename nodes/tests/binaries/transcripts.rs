@@ -45,12 +45,7 @@ transcripts! {
 #[test]
 fn every_transcript_is_played() {
     let directory = crate::workspace().join("nodes/tests/transcripts");
-    let names = std::fs::read_dir(directory).expect("the directory can be read").map(|entry| {
-        let path = entry.expect("an entry").path();
-        path.file_stem().expect("a name").to_string_lossy().into_owned()
-    });
-    let mut names: Vec<String> = names.collect();
-    names.sort();
+    let names = crate::sample::transcripts(&directory);
     let mut all = ALL.to_vec();
     all.sort_unstable();
     assert_eq!(names, all);

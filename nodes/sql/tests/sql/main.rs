@@ -22,6 +22,8 @@ mod support;
 #[path = "../../../tests/binaries/process.rs"]
 #[allow(dead_code)]
 mod process;
+#[path = "../../../tests/binaries/sample.rs"]
+mod sample;
 #[path = "../../../tests/binaries/transcript.rs"]
 #[allow(dead_code)]
 mod transcript;
