@@ -15,6 +15,8 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::stream;
 
+use super::inputs::without_inputs;
+
 /// The answers to one fragment, by shard.
 type Answers = Arc<[Vec<RecordBatch>]>;
 

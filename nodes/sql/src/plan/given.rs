@@ -9,6 +9,8 @@ use datafusion::physical_expr::Partitioning;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 
+use super::inputs::without_inputs;
+
 /// A leaf of a shard's part that stands for the rows of a plan of the coordinator.
 #[derive(Debug)]
 pub(crate) struct Given {

@@ -19,6 +19,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use futures::stream;
 
+use super::inputs::without_inputs;
 use crate::data::{ShardError, ShardView};
 use crate::schema::TableSchema;
 
