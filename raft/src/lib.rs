@@ -17,6 +17,7 @@ pub mod group;
 pub mod host;
 pub mod log;
 pub mod machine;
+pub mod metrics;
 pub mod reads;
 pub mod sessions;
 pub mod snapshot;

@@ -3,6 +3,7 @@
 //! Promises: term and leader belong together (both are read from the one vote that is on disk); the last value says that
 //! the replica has stopped, and why.
 
+use metrics::Counter;
 use openraft::ServerState;
 use openraft::metrics::RaftServerMetrics;
 
@@ -14,7 +15,7 @@ use crate::group::{Leadership, Role};
 use crate::watch;
 
 /// Follows a replica until it stops.
-pub(super) fn watch(raft: &Raft, env: &dyn Env) -> watch::Receiver<Leadership> {
+pub(super) fn watch(raft: &Raft, env: &dyn Env, changes: Counter) -> watch::Receiver<Leadership> {
     let metrics = raft.metrics();
     let mut servers = raft.server_metrics();
     let (sender, receiver) = watch::channel(leadership(&servers.borrow()));
@@ -22,7 +23,12 @@ pub(super) fn watch(raft: &Raft, env: &dyn Env) -> watch::Receiver<Leadership> {
         // These metrics change with leader, term and membership only; the full ones tell why a core has stopped.
         while servers.changed().await.is_ok() {
             let now = leadership(&servers.borrow_and_update());
-            sender.modify(|held| std::mem::replace(held, now.clone()) != now);
+            sender.modify(|held| {
+                if now.leader.is_some() && (held.leader, held.term) != (now.leader, now.term) {
+                    changes.increment(1);
+                }
+                std::mem::replace(held, now.clone()) != now
+            });
         }
         let reason = metrics.borrow().running_state.as_ref().err().map(|fatal| Fatal(fatal.to_string()));
         sender.modify(|held| {

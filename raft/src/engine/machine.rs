@@ -15,6 +15,7 @@ use super::types::{
     membership_into,
 };
 use crate::log::LogStore;
+use crate::metrics::HostMetrics;
 use crate::snapshot::{SnapshotMeta, SnapshotStore, SnapshotView};
 
 type RaftSnapshot = openraft::Snapshot<crate::types::Term, crate::types::NodeId, (), Arc<dyn SnapshotView>>;
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     /// Asks for a snapshot when the log has grown by so many bytes.
     snapshot_bytes: u64,
     pub(crate) snapshot_wanted: Arc<Notify>,
+    metrics: Arc<HostMetrics>,
 }
 
 impl Shared {
@@ -43,10 +45,19 @@ impl Shared {
         log: Arc<dyn LogStore>,
         snapshots: Arc<dyn SnapshotStore>,
         snapshot_bytes: u64,
+        metrics: Arc<HostMetrics>,
     ) -> Self {
         let applied = AppliedIndex::default();
         state.last.into_iter().for_each(|last| applied.advance(last.index));
-        Shared { state: RwLock::new(state), applied, snapshots, log, snapshot_bytes, snapshot_wanted: Arc::default() }
+        Shared {
+            state: RwLock::new(state),
+            applied,
+            snapshots,
+            log,
+            snapshot_bytes,
+            snapshot_wanted: Arc::default(),
+            metrics,
+        }
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -84,7 +95,7 @@ impl Shared {
         &self,
         batch: impl ExactSizeIterator<Item = Result<EntryResponder<TypeConfig>, io::Error>>,
     ) -> io::Result<()> {
-        let mut last = None;
+        let (mut last, mut count) = (None, 0);
         let mut failure = Ok(());
         let mut answers = Vec::with_capacity(batch.len());
         let mut state = self.write();
@@ -101,11 +112,13 @@ impl Shared {
             };
             let outcome = state.apply_entry(&entry);
             last = Some(entry.id.index);
+            count += 1;
             if let Some(responder) = responder {
                 answers.push((responder, outcome));
             }
         }
         drop(state);
+        self.metrics.applied.increment(count);
         if let Some(last) = last {
             self.applied.advance(last);
         }
@@ -148,6 +161,7 @@ impl RaftSnapshotBuilder<TypeConfig> for MachineAdapter {
     async fn build_snapshot(&mut self) -> Result<RaftSnapshot, io::Error> {
         let (meta, view) = self.0.view();
         let kept = self.0.snapshots.save(meta, view).await?;
+        self.0.metrics.snapshots_taken.increment(1);
         Ok(RaftSnapshot { meta: meta_into(&kept.meta), snapshot: kept.view })
     }
 }
@@ -194,6 +208,7 @@ impl RaftStateMachine<TypeConfig> for MachineAdapter {
         let meta = meta_from(meta);
         self.0.install(&meta, view.as_ref())?;
         self.0.snapshots.save(meta, view).await?;
+        self.0.metrics.snapshots_installed.increment(1);
         Ok(())
     }
 

@@ -8,6 +8,7 @@
 use std::iter::Peekable;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use metrics::Histogram;
 use openraft::errors::ClientWriteError;
 use openraft::raft::ClientWriteResult;
 use tokio::sync::{Notify, oneshot};
@@ -47,9 +48,9 @@ struct Queue {
 
 impl Proposer {
     /// Starts to propose what is submitted, until it is stopped.
-    pub(super) fn start(raft: Raft, env: Arc<dyn Env>) -> Arc<Proposer> {
+    pub(super) fn start(raft: Raft, env: Arc<dyn Env>, per_entry: Histogram) -> Arc<Proposer> {
         let proposer = Arc::<Proposer>::default();
-        let task = Arc::clone(&proposer).run(raft, Arc::clone(&env));
+        let task = Arc::clone(&proposer).run(raft, Arc::clone(&env), per_entry);
         env.spawn(Box::pin(task));
         proposer
     }
@@ -87,7 +88,7 @@ impl Proposer {
         }
     }
 
-    async fn run(self: Arc<Self>, raft: Raft, env: Arc<dyn Env>) {
+    async fn run(self: Arc<Self>, raft: Raft, env: Arc<dyn Env>, per_entry: Histogram) {
         loop {
             self.wanted.notified().await;
             tokio::task::yield_now().await;
@@ -102,6 +103,8 @@ impl Proposer {
             };
             let mut waiting = waiting.into_iter().peekable();
             while let Some((writes, answers)) = next_entry(&mut waiting) {
+                #[allow(clippy::cast_precision_loss)]
+                per_entry.record(writes.len() as f64);
                 propose(&raft, Proposal { stamped: env.wall(), writes }, answers).await;
             }
         }

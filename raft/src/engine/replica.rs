@@ -31,6 +31,7 @@ use crate::group::{GroupOptions, Leadership, Status};
 use crate::host::Caller;
 use crate::log::{LogStore, Write};
 use crate::machine::{Machine, Undecodable};
+use crate::metrics::HostMetrics;
 use crate::snapshot::SnapshotStore;
 use crate::transport::{Append, Appended, ReadIndex, Reply, Request};
 use crate::types::{GroupId, Index, Membership, NodeId};
@@ -51,6 +52,7 @@ pub(crate) struct ReplicaSpec {
     pub(crate) caller: Caller,
     /// Since when it acknowledges nothing; `None` when it may have until now.
     pub(crate) silent_since: Option<Moment>,
+    pub(crate) metrics: Arc<HostMetrics>,
 }
 
 /// A running replica.
@@ -92,6 +94,7 @@ impl Replica {
             Arc::clone(&spec.log),
             Arc::clone(&spec.snapshots),
             spec.options.snapshot_log_bytes,
+            Arc::clone(&spec.metrics),
         ));
         shared.load().await.map_err(|error| Fatal(format!("snapshot of {}: {error}", spec.group)))?;
         let network = Network { group: spec.group, caller: spec.caller };
@@ -104,9 +107,9 @@ impl Replica {
         );
         let simulation = spec.env.simulation();
         let raft = scoped(simulation, spec.env.seed(), start).await.map_err(|error| Fatal(error.to_string()))?;
-        let leadership = leadership::watch(&raft, spec.env.as_ref());
+        let leadership = leadership::watch(&raft, spec.env.as_ref(), spec.metrics.leader_changes.clone());
         compaction::start(&raft, &shared, Arc::clone(&spec.log), &spec.options, &spec.env);
-        let proposer = Proposer::start(raft.clone(), Arc::clone(&spec.env));
+        let proposer = Proposer::start(raft.clone(), Arc::clone(&spec.env), spec.metrics.writes_per_entry.clone());
         Ok(Arc::new(Replica {
             raft,
             proposer,
@@ -233,6 +236,11 @@ impl Replica {
     ) -> (Option<Index>, Result<T, Undecodable>) {
         let state = self.shared.read();
         (state.last.map(|id| id.index), state.machine().map(look))
+    }
+
+    /// How many sessions are open, as far as is applied.
+    pub(crate) fn sessions(&self) -> usize {
+        self.shared.read().sessions()
     }
 
     /// What this replica knows of its group.

@@ -116,6 +116,11 @@ impl State {
         std::mem::replace(self, State { torn: true, ..fresh })
     }
 
+    /// How many sessions are open.
+    pub(super) fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// Answers a query from what is applied.
     pub(crate) fn query(&self, query: &[u8]) -> Result<Bytes, Undecodable> {
         self.machine()?.query(query)

@@ -15,6 +15,7 @@ use super::state::State;
 use super::types::TypeConfig;
 use crate::log::{LogStore, MemoryLog};
 use crate::machine::{EntryContext, Machine, Undecodable};
+use crate::metrics::HostMetrics;
 use crate::snapshot::{MemorySnapshots, Records, SnapshotReader, SnapshotView, read_records};
 
 /// Counts what it applied.
@@ -54,7 +55,13 @@ impl StoreBuilder<TypeConfig, LogAdapter, MachineAdapter> for MemoryStores {
     async fn build(&self) -> Result<((), LogAdapter, MachineAdapter), StorageError<TypeConfig>> {
         let log: Arc<dyn LogStore> = Arc::new(MemoryLog::new());
         let state = State::new(Box::<Count>::default(), Duration::from_secs(60));
-        let shared = Shared::new(state, Arc::clone(&log), Arc::new(MemorySnapshots::new()), u64::MAX);
+        let shared = Shared::new(
+            state,
+            Arc::clone(&log),
+            Arc::new(MemorySnapshots::new()),
+            u64::MAX,
+            Arc::new(HostMetrics::new()),
+        );
         Ok(((), LogAdapter::new(log, true), MachineAdapter(Arc::new(shared))))
     }
 }

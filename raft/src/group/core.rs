@@ -10,6 +10,7 @@ use crate::engine::{NotHere, Replica};
 use crate::env::{Deadlines, Env, Moment, Until};
 use crate::error::{ReadError, Rejected};
 use crate::host::Caller;
+use crate::metrics::HostMetrics;
 use crate::reads::Freshness;
 use crate::transport::{Reply, Request};
 use crate::types::{GroupId, NodeId};
@@ -26,6 +27,7 @@ pub(crate) struct GroupCore {
     pub(super) inflight_bytes: AtomicU64,
     pub(crate) freshness: Freshness,
     deadlines: Deadlines,
+    pub(crate) metrics: Arc<HostMetrics>,
 }
 
 impl GroupCore {
@@ -36,6 +38,7 @@ impl GroupCore {
         caller: Caller,
         env: Arc<dyn Env>,
         options: GroupOptions,
+        metrics: Arc<HostMetrics>,
     ) -> Arc<Self> {
         let deadlines = Deadlines::new(Arc::clone(&env));
         Arc::new(GroupCore {
@@ -48,6 +51,7 @@ impl GroupCore {
             inflight_bytes: AtomicU64::new(0),
             freshness: Freshness::default(),
             deadlines,
+            metrics,
         })
     }
 

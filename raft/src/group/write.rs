@@ -29,8 +29,19 @@ enum Attempt<T> {
 impl GroupCore {
     /// Makes one write. On the leader, and when nothing goes wrong, it is proposed and nothing else.
     pub(crate) async fn write(self: &Arc<Self>, write: Write, timeout: Duration) -> Result<WriteOutcome, WriteError> {
+        let begun = self.env.now();
+        let result = self.write_anywhere(write, begun + timeout, timeout).await;
+        self.metrics.wrote(&result, self.env.now().since(begun));
+        result
+    }
+
+    async fn write_anywhere(
+        self: &Arc<Self>,
+        write: Write,
+        deadline: Moment,
+        timeout: Duration,
+    ) -> Result<WriteOutcome, WriteError> {
         let _bytes = self.reserve(write.size())?;
-        let deadline = self.env.now() + timeout;
         let mut unknown = None;
         if self.replica.leads() {
             match self.write_one_here(&write, deadline, timeout).await {
@@ -56,6 +67,13 @@ impl GroupCore {
         write: Write,
         timeout: Duration,
     ) -> Result<WriteOutcome, WriteError> {
+        let begun = self.env.now();
+        let result = self.write_only_here(write, timeout).await;
+        self.metrics.wrote(&result, self.env.now().since(begun));
+        result
+    }
+
+    async fn write_only_here(self: &Arc<Self>, write: Write, timeout: Duration) -> Result<WriteOutcome, WriteError> {
         let _bytes = self.reserve(write.size())?;
         let mut route = Route::new(self, timeout);
         loop {
@@ -84,8 +102,17 @@ impl GroupCore {
         if writes.is_empty() {
             return Ok(Vec::new());
         }
-        let _bytes = self.reserve(writes.iter().map(Write::size).sum())?;
-        self.write_routed(writes, Route::new(self, timeout), self.options.hops_max, None).await
+        let begun = self.env.now();
+        let results = match self.reserve(writes.iter().map(Write::size).sum()) {
+            Ok(_bytes) => self.write_routed(writes, Route::new(self, timeout), self.options.hops_max, None).await,
+            Err(cause) => Err(cause.into()),
+        };
+        let took = self.env.now().since(begun);
+        match &results {
+            Ok(each) => each.iter().for_each(|result| self.metrics.wrote(result, took)),
+            whole @ Err(_) => self.metrics.wrote(whole, took),
+        }
+        results
     }
 
     /// Carries out writes that another node handed on.

@@ -18,6 +18,7 @@ use crate::error::{Fatal, Rejected};
 use crate::group::{Group, GroupCore, GroupOptions};
 use crate::log::LogStore;
 use crate::machine::{StateMachine, Typed};
+use crate::metrics::{self, HostMetrics};
 use crate::snapshot::SnapshotStore;
 use crate::transport::{Answer, Envelope, Inbound, Reply, Request, Transport};
 use crate::types::{ClusterId, GroupId, Incarnation, NodeId};
@@ -60,6 +61,7 @@ pub struct Host {
     config: HostConfig,
     env: Arc<dyn Env>,
     caller: Caller,
+    metrics: Arc<HostMetrics>,
     groups: RwLock<BTreeMap<GroupId, Arc<GroupCore>>>,
     writes: Once,
 }
@@ -75,7 +77,8 @@ impl Host {
     pub fn new(config: HostConfig, env: Arc<dyn Env>, transport: Arc<dyn Transport>) -> Arc<Host> {
         let incarnation = Incarnation(env.random());
         let caller = Caller::new(config.node, config.cluster, incarnation, transport);
-        Arc::new(Host { config, env, caller, groups: RwLock::default(), writes: Once::default() })
+        let metrics = Arc::new(HostMetrics::new());
+        Arc::new(Host { config, env, caller, metrics, groups: RwLock::default(), writes: Once::default() })
     }
 
     /// The node.
@@ -109,6 +112,7 @@ impl Host {
             env: Arc::clone(&self.env),
             caller: self.caller.clone(),
             silent_since: None,
+            metrics: Arc::clone(&self.metrics),
         }
     }
 
@@ -117,7 +121,8 @@ impl Host {
         let (id, options) = (spec.group, spec.options.clone());
         let replica = Replica::start(spec).await?;
         let env = Arc::clone(&self.env);
-        let core = GroupCore::new(id, self.config.node, replica, self.caller.clone(), env, options);
+        let core =
+            GroupCore::new(id, self.config.node, replica, self.caller.clone(), env, options, Arc::clone(&self.metrics));
         self.groups.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&core));
         Ok(Group::new(core))
     }
@@ -142,6 +147,14 @@ impl Host {
     /// The groups that run here.
     pub fn groups(&self) -> Vec<GroupId> {
         self.groups.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
+    /// Sets the gauges of this node's groups, see [`crate::metrics`]: to be called when somebody looks at them.
+    pub fn sample_metrics(&self) {
+        let all = self.groups.read().unwrap_or_else(PoisonError::into_inner).clone();
+        for core in all.values() {
+            metrics::sample(&core.replica.status(), core.replica.sessions());
+        }
     }
 
     fn group_core(&self, id: GroupId) -> Option<Arc<GroupCore>> {

@@ -19,6 +19,17 @@ impl GroupCore {
         query: Bytes,
         timeout: Duration,
     ) -> Result<ReadReply<Bytes>, ReadError> {
+        let result = self.read_as_asked(consistency, query, timeout).await;
+        self.metrics.read(consistency, &result, |reply| reply.proof.served_by == self.node);
+        result
+    }
+
+    async fn read_as_asked(
+        self: &Arc<Self>,
+        consistency: Consistency,
+        query: Bytes,
+        timeout: Duration,
+    ) -> Result<ReadReply<Bytes>, ReadError> {
         match consistency {
             Consistency::Linearizable | Consistency::Lease => {
                 self.read_leader(consistency, query, timeout, self.options.hops_max).await

@@ -16,6 +16,17 @@ impl GroupCore {
         timeout: Duration,
         look: impl FnOnce(&dyn Machine) -> T,
     ) -> Result<ReadReply<T>, ReadError> {
+        let result = self.look(consistency, timeout, look).await;
+        self.metrics.read(consistency, &result, |_| true);
+        result
+    }
+
+    async fn look<T>(
+        self: &Arc<Self>,
+        consistency: Consistency,
+        timeout: Duration,
+        look: impl FnOnce(&dyn Machine) -> T,
+    ) -> Result<ReadReply<T>, ReadError> {
         let bound = match consistency {
             Consistency::Linearizable | Consistency::Lease => {
                 self.confirm_here(consistency, timeout).await?;

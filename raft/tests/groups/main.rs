@@ -15,6 +15,7 @@ mod faults;
 mod histories;
 mod hosts;
 mod membership;
+mod metrics;
 mod reads;
 mod restarts;
 mod sessions;
