@@ -7,6 +7,9 @@
 
 mod memory;
 mod message;
+#[cfg(feature = "grpc")]
+mod pending;
+pub mod wire;
 
 use std::time::Duration;
 
