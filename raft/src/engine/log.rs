@@ -18,18 +18,23 @@ use crate::types::Index;
 /// How long replication waits for a flush at a stretch: it sees no other event meanwhile, a new leader for one.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 
+/// About how many bytes of entries are sent to a follower in one message, unless a single entry has more.
+const MESSAGE_BYTES: u64 = 1 << 20;
+
 /// One replica's log as openraft sees it; clones are readers of the same log.
 #[derive(Clone)]
 pub(crate) struct LogAdapter {
     store: Arc<dyn LogStore>,
     /// Kept only where no entry may be sent before it is flushed.
     unflushed: Option<Arc<Unflushed>>,
+    /// So many entries are read for one message: more than it will hold would be read in vain.
+    appetite: u64,
 }
 
 impl LogAdapter {
     /// With `flush_before_send`, replication is handed no entry that is not flushed here.
     pub(crate) fn new(store: Arc<dyn LogStore>, flush_before_send: bool) -> Self {
-        LogAdapter { store, unflushed: flush_before_send.then(|| Arc::new(Unflushed::new())) }
+        LogAdapter { store, unflushed: flush_before_send.then(|| Arc::new(Unflushed::new())), appetite: u64::MAX }
     }
 
     /// Reads only what is flushed, and waits for that; nothing when it takes too long.
@@ -78,15 +83,31 @@ impl RaftLogReader<TypeConfig> for LogAdapter {
     /// What replication reads by, and nothing else does. An empty answer makes it send a message without entries, and
     /// come back.
     async fn limited_get_log_entries(&mut self, from: u64, to: u64) -> Result<Vec<Entry>, io::Error> {
-        match &self.unflushed {
-            Some(unflushed) => self.read_flushed(unflushed, from, to).await,
-            None => self.store.read(Index(from), Index(to)).await,
-        }
+        let to = to.min(from.saturating_add(self.appetite));
+        let mut entries = match &self.unflushed {
+            Some(unflushed) => self.read_flushed(unflushed, from, to).await?,
+            // In one go: between two of them the log may change its mind about the entries in the middle.
+            None => self.store.read(Index(from), Index(to)).await?,
+        };
+        let fitting = fitting(&entries);
+        self.appetite = if fitting < entries.len() { fitting as u64 } else { self.appetite }.saturating_mul(2);
+        entries.truncate(fitting);
+        Ok(entries)
     }
 
     async fn read_vote(&mut self) -> Result<Option<RaftVote>, io::Error> {
         Ok(self.store.vote().await?.map(vote_into))
     }
+}
+
+/// How many of `entries` one message carries.
+fn fitting(entries: &[Entry]) -> usize {
+    let mut bytes = 0;
+    let fits = |entry: &&Entry| {
+        bytes += entry.size();
+        bytes <= MESSAGE_BYTES
+    };
+    entries.iter().take_while(fits).count().max(entries.len().min(1))
 }
 
 impl RaftLogStorage<TypeConfig> for LogAdapter {
@@ -136,5 +157,36 @@ impl RaftLogStorage<TypeConfig> for LogAdapter {
 
     async fn purge(&mut self, through: RaftLogId) -> Result<(), io::Error> {
         self.store.purge(log_id_from(through)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Action, MemoryLog, Payload, Proposal, Write};
+    use crate::types::{LogId, LogTime, Term};
+
+    fn entry(index: u64, bytes: usize) -> Entry {
+        let write = Write { session: None, action: Action::Apply(vec![0; bytes].into()) };
+        let proposal = Proposal { stamped: LogTime(0), writes: vec![write] };
+        Entry { id: LogId { term: Term(1), index: Index(index) }, payload: Payload::Writes(Arc::new(proposal)) }
+    }
+
+    #[tokio::test]
+    async fn a_message_carries_a_bounded_part_of_the_log_and_nothing_is_left_out() {
+        let store = Arc::new(MemoryLog::new());
+        let sizes = [10, 400 << 10, 400 << 10, 400 << 10, 5 << 20, 10, 10, 10];
+        let entries = (0..).zip(sizes).map(|(index, size)| entry(index, size)).collect();
+        store.append(entries, Flushed::new(|_| ())).await.unwrap();
+        let mut reader = LogAdapter::new(store, false);
+        let mut next = 0;
+        let mut counts = Vec::new();
+        while next < sizes.len() as u64 {
+            let read = reader.limited_get_log_entries(next, sizes.len() as u64).await.unwrap();
+            assert!(read.iter().zip(next..).all(|(entry, index)| entry.id.index.0 == index));
+            counts.push(read.len());
+            next += read.len() as u64;
+        }
+        assert_eq!(counts, [3, 1, 1, 2, 1], "the large one goes alone, and then it takes a while to trust again");
     }
 }

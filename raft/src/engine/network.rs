@@ -8,6 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::base::{BoxFuture, BoxStream};
@@ -22,12 +23,18 @@ use openraft::raft::{
 use super::machine::meta_from;
 use super::types::{RaftVote, TypeConfig, log_id_from, log_id_into, vote_from, vote_into};
 use crate::host::Caller;
-use crate::snapshot::{Snapshot, SnapshotView};
+use crate::snapshot::{Snapshot, SnapshotReader, SnapshotView};
 use crate::transport::{Append, Appended, Ballot, Chunk, ChunkReply, Reply, Request, TransportError};
 use crate::types::{GroupId, NodeId};
 
 /// Appends on their way to one follower at once.
 const PIPELINE: usize = 64;
+
+/// How long an append may take where a loss shows by itself: what is late was not lost, and must not be sent again.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The largest piece of a snapshot that is sent at once.
+const PIECE_BYTES_MAX: usize = 256 << 10;
 
 /// How long one piece of a snapshot may take.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,6 +45,8 @@ type RaftSnapshot = openraft::Snapshot<crate::types::Term, NodeId, (), std::sync
 pub(crate) struct Network {
     pub(crate) group: GroupId,
     pub(crate) caller: Caller,
+    /// After so long an append counts as lost, unless losses show by themselves.
+    pub(crate) append_timeout: Duration,
 }
 
 /// One replica's way to one other.
@@ -45,13 +54,15 @@ pub(crate) struct Peer {
     group: GroupId,
     to: NodeId,
     caller: Caller,
+    append_timeout: Duration,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: NodeId, _node: &()) -> Peer {
-        Peer { group: self.group, to: target, caller: self.caller.clone() }
+        let append_timeout = if self.caller.notices_loss() { APPEND_TIMEOUT } else { self.append_timeout };
+        Peer { group: self.group, to: target, caller: self.caller.clone(), append_timeout }
     }
 }
 
@@ -77,9 +88,9 @@ impl From<Failure> for RPCError<TypeConfig> {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Transport(TransportError::NoAnswer(_)) => RPCError::Network(NetworkError::new(&failure)),
-            Failure::Transport(TransportError::Unreachable(_)) | Failure::Refused(_) => {
-                RPCError::Unreachable(Unreachable::new(&failure))
-            }
+            // Not to be sent again at once.
+            Failure::Transport(TransportError::Unreachable(_) | TransportError::TooLarge { .. })
+            | Failure::Refused(_) => RPCError::Unreachable(Unreachable::new(&failure)),
         }
     }
 }
@@ -117,12 +128,12 @@ impl Peer {
 
     /// Sends a snapshot piece by piece; `None` when the receiver lost its part and the sending must start again.
     async fn send_snapshot(&self, vote: &RaftVote, snapshot: &Snapshot) -> Result<Option<RaftVote>, Failure> {
-        let mut reader = snapshot.view.open();
+        let mut pieces = Pieces::of(snapshot);
         let mut offset = 0u64;
         let mut held = 0u64;
-        let mut piece = self.next_piece(reader.as_mut())?;
+        let mut piece = pieces.next()?;
         loop {
-            let next = if piece.is_some() { self.next_piece(reader.as_mut())? } else { None };
+            let next = if piece.is_some() { pieces.next()? } else { None };
             let bytes = piece.unwrap_or_default();
             let end = offset + bytes.len() as u64;
             let done = next.is_none();
@@ -143,9 +154,27 @@ impl Peer {
             piece = next;
         }
     }
+}
 
-    fn next_piece(&self, reader: &mut dyn crate::snapshot::SnapshotReader) -> Result<Option<bytes::Bytes>, Failure> {
-        reader.next().map_err(|error| Failure::Refused(format!("own snapshot: {error}")))
+/// A snapshot in pieces of bounded size, whatever its records are like.
+struct Pieces {
+    reader: Box<dyn SnapshotReader>,
+    rest: Bytes,
+}
+
+impl Pieces {
+    fn of(snapshot: &Snapshot) -> Self {
+        Pieces { reader: snapshot.view.open(), rest: Bytes::new() }
+    }
+
+    fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        while self.rest.is_empty() {
+            match self.reader.next().map_err(|error| Failure::Refused(format!("own snapshot: {error}")))? {
+                Some(piece) => self.rest = piece,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(self.rest.split_to(self.rest.len().min(PIECE_BYTES_MAX))))
     }
 }
 
@@ -172,7 +201,9 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     fn stream_append<'s, S>(
         &'s mut self,
         input: S,
-        option: RPCOption,
+        // A heartbeat's interval, which says nothing of how long many entries take; openraft itself sees to it that a
+        // heartbeat does not take longer.
+        _option: RPCOption,
     ) -> BoxFuture<
         's,
         Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>, RPCError<TypeConfig>>,
@@ -185,9 +216,8 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             .map(move |rpc| {
                 let previous = rpc.prev_log_id;
                 let last = rpc.entries.last().map(|entry| log_id_into(entry.id)).or(previous);
-                let ttl = option.hard_ttl();
                 async move {
-                    Ok(match peer.append(rpc, ttl).await? {
+                    Ok(match peer.append(rpc, peer.append_timeout).await? {
                         Appended::Success => (Ok(last), false),
                         Appended::Partial(id) => {
                             let id = id.map(log_id_into);

@@ -97,7 +97,8 @@ impl Replica {
             Arc::clone(&spec.metrics),
         ));
         shared.load().await.map_err(|error| Fatal(format!("snapshot of {}: {error}", spec.group)))?;
-        let network = Network { group: spec.group, caller: spec.caller };
+        let append_timeout = spec.options.election_timeout.1;
+        let network = Network { group: spec.group, caller: spec.caller, append_timeout };
         let start = Raft::new(
             spec.node,
             config,

@@ -71,7 +71,8 @@ impl GroupCore {
             Ok(Reply::Refused(cause)) => Err(cause.into()),
             Ok(_) => Err(Unknown::AnswerLost(format!("{leader} answered another question")).into()),
             Err(TransportError::Unreachable(_)) => Err(Rejected::NotLeader { leader: None }.into()),
-            Err(error) => Err(Unknown::AnswerLost(error.to_string()).into()),
+            Err(error @ TransportError::TooLarge { .. }) => Err(Rejected::Invalid(error.to_string()).into()),
+            Err(error @ TransportError::NoAnswer(_)) => Err(Unknown::AnswerLost(error.to_string()).into()),
         }
     }
 

@@ -15,6 +15,9 @@ use crate::log::{Action, Write};
 use crate::transport::{ForwardedWrite, Reply, Request, TransportError, WriteOutcome, WriteResult};
 use crate::types::NodeId;
 
+/// What a message may have beside its one write.
+const MESSAGE_OVERHEAD: u64 = 4096;
+
 /// How one attempt ended.
 enum Attempt<T> {
     Done(T),
@@ -41,7 +44,7 @@ impl GroupCore {
         deadline: Moment,
         timeout: Duration,
     ) -> Result<WriteOutcome, WriteError> {
-        let _bytes = self.reserve(write.size())?;
+        let _bytes = self.reserve(std::slice::from_ref(&write))?;
         let mut unknown = None;
         if self.replica.leads() {
             match self.write_one_here(&write, deadline, timeout).await {
@@ -74,7 +77,7 @@ impl GroupCore {
     }
 
     async fn write_only_here(self: &Arc<Self>, write: Write, timeout: Duration) -> Result<WriteOutcome, WriteError> {
-        let _bytes = self.reserve(write.size())?;
+        let _bytes = self.reserve(std::slice::from_ref(&write))?;
         let mut route = Route::new(self, timeout);
         loop {
             if !self.replica.leads() {
@@ -103,7 +106,7 @@ impl GroupCore {
             return Ok(Vec::new());
         }
         let begun = self.env.now();
-        let results = match self.reserve(writes.iter().map(Write::size).sum()) {
+        let results = match self.reserve(&writes) {
             Ok(_bytes) => self.write_routed(writes, Route::new(self, timeout), self.options.hops_max, None).await,
             Err(cause) => Err(cause.into()),
         };
@@ -120,7 +123,7 @@ impl GroupCore {
         self: &Arc<Self>,
         write: ForwardedWrite,
     ) -> Result<Vec<WriteResult>, WriteError> {
-        let _bytes = self.reserve(write.writes.iter().map(Write::size).sum())?;
+        let _bytes = self.reserve(&write.writes)?;
         self.write_routed(write.writes, Route::new(self, write.timeout), write.hops_left, None).await
     }
 
@@ -216,12 +219,21 @@ impl GroupCore {
             Ok(Reply::Refused(cause)) => Attempt::Refused(cause),
             Ok(_) => Attempt::Unknown(Unknown::AnswerLost(format!("{leader} answered another question"))),
             Err(TransportError::Unreachable(_)) => Attempt::Refused(Rejected::NoLeader),
+            Err(error @ TransportError::TooLarge { .. }) => {
+                Attempt::Failed(Rejected::Invalid(error.to_string()).into())
+            }
             Err(error @ TransportError::NoAnswer(_)) => Attempt::Unknown(Unknown::AnswerLost(error.to_string())),
         }
     }
 
-    /// Counts `bytes` as in flight for as long as the returned guard lives.
-    fn reserve(&self, bytes: u64) -> Result<InFlight<'_>, Rejected> {
+    /// Counts `writes` as in flight for as long as the returned guard lives; refuses one that no follower could be sent.
+    fn reserve(&self, writes: &[Write]) -> Result<InFlight<'_>, Rejected> {
+        let carried = self.caller.message_bytes_max() as u64;
+        let largest = writes.iter().map(Write::size).max().unwrap_or(0);
+        if largest.saturating_add(MESSAGE_OVERHEAD) > carried {
+            return Err(Rejected::Invalid(format!("a write of {largest} bytes; messages of {carried} are carried")));
+        }
+        let bytes = writes.iter().map(Write::size).sum();
         let before = self.inflight_bytes.fetch_add(bytes, Ordering::Relaxed);
         let guard = InFlight { core: self, bytes };
         // One write is always let in, however large.

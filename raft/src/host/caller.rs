@@ -34,6 +34,16 @@ impl Caller {
         Caller { node, cluster, incarnation, next: Arc::default(), transport }
     }
 
+    /// The largest message that can be sent, in bytes.
+    pub(crate) fn message_bytes_max(&self) -> usize {
+        self.transport.message_bytes_max()
+    }
+
+    /// Whether what is lost need not be waited for; see [`Transport::notices_loss`].
+    pub(crate) fn notices_loss(&self) -> bool {
+        self.transport.notices_loss()
+    }
+
     /// Asks `group` on `to`, and waits at most for `timeout`.
     pub(crate) async fn call(
         &self,

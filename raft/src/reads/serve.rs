@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{Consistency, Proof, ReadReply};
 use crate::error::{ReadError, Rejected};
 use crate::group::{GroupCore, Route, Target};
-use crate::transport::{ForwardedRead, Reply, Request};
+use crate::transport::{ForwardedRead, Reply, Request, TransportError};
 use crate::types::NodeId;
 
 impl GroupCore {
@@ -104,6 +104,7 @@ impl GroupCore {
         match self.caller.call(leader, self.id, request, patience).await {
             Ok(Reply::Read(result)) => result,
             Ok(Reply::Refused(cause)) => Err(cause.into()),
+            Err(error @ TransportError::TooLarge { .. }) => Err(Rejected::Invalid(error.to_string()).into()),
             Ok(_) | Err(_) => Err(Rejected::NoLeader.into()),
         }
     }

@@ -5,6 +5,8 @@
 //! Leaves out: retries and their pace, which belong to the caller, and encoding, which belongs to each adapter (the
 //! memory transport needs none).
 
+#[cfg(feature = "grpc")]
+pub mod grpc;
 mod memory;
 mod message;
 #[cfg(feature = "grpc")]
@@ -48,7 +50,7 @@ pub struct Answer {
     pub reply: Reply,
 }
 
-/// Why a call brought no answer. Whether the receiver acted on the message is unknown, except for `Unreachable`.
+/// Why a call brought no answer. Whether the receiver acted on the message is unknown only for `NoAnswer`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
     /// The message was certainly not delivered.
@@ -57,6 +59,14 @@ pub enum TransportError {
     /// No answer in time, or the message or its answer was lost.
     #[error("no answer from {0}")]
     NoAnswer(NodeId),
+    /// The message is larger than the transport, or the receiver, takes: it was not sent.
+    #[error("a message of {bytes} bytes; at most {limit} are carried")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The largest size that is carried.
+        limit: usize,
+    },
 }
 
 /// Carries one node's messages to others: the port.
@@ -66,6 +76,17 @@ pub trait Transport: Send + Sync + 'static {
     ///
     /// The message is handed over when the future is first polled, so calls polled in order are sent in order.
     async fn call(&self, to: NodeId, envelope: Envelope, timeout: Duration) -> Result<Answer, TransportError>;
+
+    /// The largest message that it carries, in bytes.
+    fn message_bytes_max(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Whether a call ends by itself soon after its message or its answer was lost. Then an answer that is late is still
+    /// on its way, and asking again would only make everything later.
+    fn notices_loss(&self) -> bool {
+        false
+    }
 }
 
 /// What a node does with the messages it gets; [`crate::Host`] is one.

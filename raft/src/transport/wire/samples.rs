@@ -16,9 +16,7 @@ use crate::transport::{
     Answer, Append, Appended, Ballot, Change, Chunk, ChunkReply, Envelope, ForwardedAdmin, ForwardedRead,
     ForwardedWrite, ReadIndex, Reply, Request, WriteOutcome,
 };
-use crate::types::{
-    ClientId, ClusterId, GroupId, Incarnation, Index, LogId, LogTime, Membership, NodeId, Term, Vote,
-};
+use crate::types::{ClientId, ClusterId, GroupId, Incarnation, Index, LogId, LogTime, Membership, NodeId, Term, Vote};
 
 const AT: LogId = LogId { term: Term(3), index: Index(700) };
 const VOTE: Vote = Vote { term: Term(3), node: NodeId(2), committed: true };
