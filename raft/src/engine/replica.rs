@@ -97,7 +97,8 @@ impl Replica {
             Arc::clone(&spec.metrics),
         ));
         shared.load().await.map_err(|error| Fatal(format!("snapshot of {}: {error}", spec.group)))?;
-        let append_timeout = spec.options.election_timeout.1;
+        // Soon enough that a lost one is sent again before its follower is missed.
+        let append_timeout = spec.options.heartbeat.max(spec.options.election_timeout.0 / 2);
         let network = Network { group: spec.group, caller: spec.caller, append_timeout };
         let start = Raft::new(
             spec.node,

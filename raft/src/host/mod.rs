@@ -5,7 +5,6 @@
 //! Leaves out: placement (which nodes replicate which group), which belongs to the user.
 
 mod caller;
-mod once;
 mod take_over;
 
 use std::collections::BTreeMap;
@@ -20,11 +19,10 @@ use crate::log::LogStore;
 use crate::machine::{StateMachine, Typed};
 use crate::metrics::{self, HostMetrics};
 use crate::snapshot::SnapshotStore;
-use crate::transport::{Answer, Envelope, Inbound, Reply, Request, Transport};
+use crate::transport::{Answer, Envelope, Inbound, Once, Reply, Request, Transport};
 use crate::types::{ClusterId, GroupId, Incarnation, NodeId};
 
 pub(crate) use caller::Caller;
-use once::Once;
 pub use take_over::{Evidence, TakeOver, TakeOverRefusal};
 
 /// Who this node is.

@@ -9,8 +9,9 @@
 pub mod grpc;
 mod memory;
 mod message;
-#[cfg(feature = "grpc")]
+mod once;
 mod pending;
+mod post;
 pub mod wire;
 
 use std::time::Duration;
@@ -21,6 +22,8 @@ use crate::types::{ClusterId, GroupId, Incarnation, NodeId};
 
 pub use memory::{Link, LinkFaults, MemoryNetwork, MemoryTransport, RequestKind, Traffic, Volume};
 pub use message::*;
+pub(crate) use once::Once;
+pub use post::{Carrier, PostConfig, PostTransport};
 
 /// A request on its way.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -1,11 +1,11 @@
-//! Which writes have arrived: a network that delivers a message twice must not make one write two.
+//! Which messages have arrived: a network that delivers a message twice must not make one write two.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use crate::types::{Incarnation, NodeId};
 
-/// So many of a sender's newest writes are told apart; anything older is taken for a repetition.
+/// So many of a sender's newest messages are told apart; anything older is taken for a repetition.
 const WINDOW: usize = 4096;
 
 /// So many ended lives of a sender are remembered.
@@ -13,7 +13,7 @@ const LIVES: usize = 16;
 
 /// What each sender has sent.
 #[derive(Debug, Default)]
-pub(super) struct Once(Mutex<BTreeMap<NodeId, Sender>>);
+pub(crate) struct Once(Mutex<BTreeMap<NodeId, Sender>>);
 
 /// Invariant: every id that was let in is among `ids` or below `floor`.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ struct Sender {
 
 impl Once {
     /// Whether this message of this life of `from` has not been let in before; it has from now on.
-    pub(super) fn let_in(&self, from: NodeId, life: Incarnation, id: u64) -> bool {
+    pub(crate) fn let_in(&self, from: NodeId, life: Incarnation, id: u64) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(from).or_default().let_in(life, id)
     }
 }
