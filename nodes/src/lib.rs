@@ -3,6 +3,7 @@
 //! Promises: a binary under `bin/` parses its options, wires a service and runs it; everything else is here.
 
 pub mod demo;
+pub mod distributed;
 pub mod embedded;
 pub mod kv;
 pub mod services;

@@ -33,7 +33,11 @@ impl Cluster {
         let options = ServeOptions { request_timeout, allow_faults: true, ..ServeOptions::default() };
         let (input, their_input) = duplex(64 * 1024);
         let (their_output, output) = duplex(64 * 1024);
-        let serving = tokio::spawn(serve(service, their_input, their_output, options));
+        Self::over(input, output, tokio::spawn(serve(service, their_input, their_output, options)))
+    }
+
+    /// Clients of whatever reads `input`, writes `output`, and ends when its input does.
+    pub(crate) fn over(input: DuplexStream, output: DuplexStream, serving: JoinHandle<std::io::Result<()>>) -> Cluster {
         let cluster = Cluster(Arc::new(Shared {
             input: tokio::sync::Mutex::new(Some(input)),
             waiting: Mutex::default(),

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cluster::{Cluster, code};
 
-type Recorded = History<Keyed<RegisterOp<u64>>, RegisterAnswer<u64>>;
+pub(crate) type Recorded = History<Keyed<RegisterOp<u64>>, RegisterAnswer<u64>>;
 
 const CLIENTS: u64 = 8;
 const OPERATIONS: usize = 80;
@@ -62,7 +62,7 @@ fn judge(call: Call<Keyed<RegisterOp<u64>>, RegisterAnswer<u64>>, kind: &str, an
 }
 
 /// Runs all clients until they are done, and `disturb` beside them over and over.
-async fn run(
+pub(crate) async fn run(
     cluster: &Cluster,
     nodes: &[&'static str],
     mut disturb: impl AsyncFnMut(&Cluster, &mut SmallRng),
@@ -81,7 +81,7 @@ async fn run(
     }
 }
 
-fn assert_linearizable(history: &Recorded) {
+pub(crate) fn assert_linearizable(history: &Recorded) {
     let operations = history.operations();
     let returned = operations.iter().filter(|operation| matches!(operation.outcome, Outcome::Returned { .. })).count();
     let open = operations.iter().filter(|operation| matches!(operation.outcome, Outcome::Open)).count();

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::digest::Digest;
 use super::error::ErrorReply;
 use super::message::{self, Line, Refused, Request};
+use super::peers::{PEER_MESSAGE, PeerMessage};
 use super::reader::{LineReader, RawLine};
 use super::schedule::Turn;
 use super::serve::ServeOptions;
@@ -75,7 +76,10 @@ pub(crate) async fn read<S: Service>(
     let mut stop = pin!(stop);
     loop {
         let line = async {
-            window.room().await;
+            // Answers may wait for other nodes' messages, which are read here: too many requests are refused instead.
+            if !service.hears_peers() {
+                window.room().await;
+            }
             lines.next().await
         };
         let line = tokio::select! {
@@ -131,9 +135,21 @@ fn arrive<S: Service>(
                 slot,
             })
         }
+        Line::Request(request) if request.kind == PEER_MESSAGE && service.hears_peers() => {
+            match PeerMessage::of(&request) {
+                Ok(message) => service.hear(message),
+                Err(error) => tracing::warn!("a node's message is lost: {}", error.text),
+            }
+            None
+        }
         Line::Request(request) => {
+            let full = service.hears_peers() && !window.has_room();
             let slot = window.enter((request.src.clone(), request.dest.clone()), bytes);
-            let judged = judge(service, &request, options.allow_faults);
+            let mut judged = judge(service, &request, options.allow_faults);
+            if full {
+                let error = ErrorReply::unavailable("too many requests are in flight").reason("overloaded");
+                judged = Judged { turn: Turn::Data(Footprint::default()), work: Work::Refuse(error), timeout: None };
+            }
             let timeout = judged.timeout.unwrap_or(options.request_timeout).min(LONGEST_TIMEOUT);
             Some(Arrival {
                 digest: request.msg_id.is_some().then(|| request.digest()),

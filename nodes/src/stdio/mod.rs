@@ -51,7 +51,7 @@
 //! }
 //! ```
 //!
-//! Leaves out: processes that talk to each other through a router; one process is the whole cluster.
+//! A process may be the whole cluster, or one node of it that reaches the others through the same lines: see [`peers`].
 
 pub mod dedupe;
 mod digest;
@@ -63,6 +63,7 @@ mod lanes;
 pub mod message;
 pub mod options;
 mod outcome;
+pub mod peers;
 mod probe;
 mod process;
 mod reader;
@@ -83,6 +84,7 @@ pub use error::{Code, ErrorReply};
 pub use fields::{Fields, Key};
 pub use message::Request;
 pub use options::StdioOptions;
+pub use peers::PeerLines;
 pub use process::run;
 pub use reply::Reply;
 pub use serve::{ServeOptions, serve, serve_until};

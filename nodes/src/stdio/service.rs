@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::error::ErrorReply;
 use super::fields::Fields;
 use super::message::Request;
+use super::peers::PeerMessage;
 use super::reply::Reply;
 use super::writer::Outbox;
 
@@ -30,6 +31,16 @@ pub trait Service: Send + Sync + 'static {
     /// Whether messages may be sent to `dest`, besides the names of `init`. Asked when a request's turn has come.
     fn hosts(&self, dest: &str) -> bool {
         let _ = dest;
+        false
+    }
+
+    /// Takes a message of another node; those that come before `init` are lost. Must not block.
+    fn hear(&self, message: PeerMessage) {
+        let _ = message;
+    }
+
+    /// Whether nodes are processes of their own: then a `raft` message is for [`Service::hear`] and gets no answer.
+    fn hears_peers(&self) -> bool {
         false
     }
 

@@ -68,7 +68,8 @@ impl Window {
         }
     }
 
-    fn has_room(&self) -> bool {
+    /// Whether another line may be read.
+    pub(crate) fn has_room(&self) -> bool {
         let counts = self.shared.counts();
         counts.lines < self.limits.lines && counts.bytes < self.limits.bytes && counts.crowded == 0
     }

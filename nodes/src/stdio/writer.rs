@@ -1,16 +1,19 @@
 //! The one task that writes: whole lines, numbered in the order in which they leave.
 //!
-//! Promises: each node's messages to clients carry 0, 1, 2, ...; nobody else writes to the output.
+//! Promises: each node's messages to clients carry 0, 1, 2, ..., and those to other nodes no number; nobody else writes to
+//! the output.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Number;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
+use super::peers::PEER_MESSAGE;
 use super::reply::{Answer, Reply, to_json};
 use super::window::Slot;
 
@@ -19,18 +22,28 @@ use super::window::Slot;
 pub(crate) enum Outgoing {
     /// To a client. The place that the request holds in the window is freed once the line has been written.
     Message { src: Arc<str>, dest: Arc<str>, in_reply_to: Option<Number>, answer: Answer, slot: Option<Slot> },
+    /// To another node. It has no number: clients see none missing.
+    Peer { src: Arc<str>, dest: Arc<str>, data: String },
     /// Nothing follows.
     End,
 }
 
-/// Where messages to clients are put.
+/// So many bytes for other nodes wait to be written, at most; what is more is lost.
+const PEER_BYTES_MAX: usize = 64 << 20;
+
+/// Where messages to clients and to other nodes are put.
 #[derive(Clone, Debug)]
-pub struct Outbox(mpsc::UnboundedSender<Outgoing>);
+pub struct Outbox {
+    messages: mpsc::UnboundedSender<Outgoing>,
+    /// Bytes for other nodes that wait to be written.
+    peer_bytes: Arc<AtomicUsize>,
+}
 
 impl Outbox {
-    pub(crate) fn new() -> (Outbox, mpsc::UnboundedReceiver<Outgoing>) {
+    pub(crate) fn new() -> (Outbox, Queue) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Outbox(sender), receiver)
+        let peer_bytes = Arc::<AtomicUsize>::default();
+        (Outbox { messages: sender, peer_bytes: Arc::clone(&peer_bytes) }, Queue { messages: receiver, peer_bytes })
     }
 
     /// Sends a client a message that answers nothing, in the name of the node `src`.
@@ -39,22 +52,36 @@ impl Outbox {
         self.send(Outgoing::Message { src: src.into(), dest: dest.into(), in_reply_to: None, answer, slot: None });
     }
 
+    /// Sends another node a message, unless too much waits already.
+    pub(crate) fn send_peer(&self, src: &Arc<str>, dest: &Arc<str>, data: String) {
+        let bytes = data.len();
+        if self.peer_bytes.fetch_add(bytes, Ordering::Relaxed) > PEER_BYTES_MAX {
+            self.peer_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return;
+        }
+        self.send(Outgoing::Peer { src: Arc::clone(src), dest: Arc::clone(dest), data });
+    }
+
     pub(crate) fn send(&self, message: Outgoing) {
         // Once the writer has stopped there is nobody to tell.
-        let _ = self.0.send(message);
+        let _ = self.messages.send(message);
     }
 
     /// Completes when nothing can be written any more.
     pub(crate) async fn closed(&self) {
-        self.0.closed().await;
+        self.messages.closed().await;
     }
 }
 
+/// What waits to be written.
+pub(crate) struct Queue {
+    messages: mpsc::UnboundedReceiver<Outgoing>,
+    peer_bytes: Arc<AtomicUsize>,
+}
+
 /// Writes until [`Outgoing::End`].
-pub(crate) async fn write(
-    mut messages: mpsc::UnboundedReceiver<Outgoing>,
-    mut output: impl AsyncWrite + Unpin,
-) -> io::Result<()> {
+pub(crate) async fn write(queue: Queue, mut output: impl AsyncWrite + Unpin) -> io::Result<()> {
+    let Queue { mut messages, peer_bytes } = queue;
     const BATCH: usize = 64;
     let mut numbers: HashMap<Arc<str>, u64> = HashMap::new();
     let mut batch = Vec::with_capacity(BATCH);
@@ -69,6 +96,10 @@ pub(crate) async fn write(
                     push_line(&mut text, &src, &dest, in_reply_to.as_ref(), *number, &answer);
                     *number += 1;
                     slots.push(slot);
+                }
+                Outgoing::Peer { src, dest, data } => {
+                    peer_bytes.fetch_sub(data.len(), Ordering::Relaxed);
+                    push_peer_line(&mut text, &src, &dest, &data);
                 }
                 Outgoing::End => ended = true,
             }
@@ -92,6 +123,12 @@ fn push_line(text: &mut String, src: &str, dest: &str, in_reply_to: Option<&Numb
         let _ = write!(text, r#","in_reply_to":{in_reply_to}"#);
     }
     let _ = writeln!(text, r#","msg_id":{number}{}}}}}"#, answer.tail);
+}
+
+/// `data` has nothing in it that JSON would have to escape.
+fn push_peer_line(text: &mut String, src: &str, dest: &str, data: &str) {
+    let (src, dest, kind) = (to_json(src), to_json(dest), to_json(PEER_MESSAGE));
+    let _ = writeln!(text, r#"{{"src":{src},"dest":{dest},"body":{{"type":{kind},"data":"{data}"}}}}"#);
 }
 
 #[cfg(test)]

@@ -10,34 +10,95 @@ mod sessions;
 #[cfg(test)]
 mod sessions_tests;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use quorate::{Group, NodeId};
 use quorate_statemachines::register::RegisterMachine;
 
 use self::registers::Registers;
 use self::request::Command;
 use super::targets;
 use super::{FIRST_LEADER, ServiceOptions, left};
+use crate::distributed::{DistributedNode, DistributedOptions};
 use crate::embedded::EmbeddedGroup;
 use crate::services::presence::inside;
+use crate::stdio::peers::PeerMessage;
 use crate::stdio::{Call, ErrorReply, Fault, Init, Plan, Reply, Request, Service};
 
 /// The service of the binary `replica`.
 #[derive(Debug)]
 pub struct Replica {
-    options: ServiceOptions,
-    registers: OnceLock<Registers>,
+    layout: Layout,
+    running: OnceLock<Running>,
+}
+
+/// Where the replicas are.
+#[derive(Clone, Copy, Debug)]
+enum Layout {
+    /// In this process, all of them.
+    Embedded(ServiceOptions),
+    /// Each in a process of its own; this one is one of them.
+    Distributed(DistributedOptions),
+}
+
+/// A service that has been initialised.
+#[derive(Debug)]
+struct Running {
+    registers: Registers,
+    home: Home,
+}
+
+#[derive(Debug)]
+enum Home {
+    Embedded { names: Vec<String>, group: Arc<EmbeddedGroup<RegisterMachine>> },
+    Distributed(DistributedNode<RegisterMachine>),
 }
 
 impl Replica {
-    /// A service that has not been initialised.
+    /// A service that has not been initialised, and will have all replicas in this process.
     pub fn new(options: ServiceOptions) -> Self {
-        Replica { options, registers: OnceLock::new() }
+        Replica { layout: Layout::Embedded(options), running: OnceLock::new() }
     }
 
-    fn registers(&self) -> Result<&Registers, ErrorReply> {
-        self.registers.get().ok_or_else(|| ErrorReply::unavailable("not initialised").reason("not_initialised"))
+    /// A service that has not been initialised, and will be the one replica that `init` names.
+    pub fn distributed(options: DistributedOptions) -> Self {
+        Replica { layout: Layout::Distributed(options), running: OnceLock::new() }
+    }
+
+    fn running(&self) -> Result<&Running, ErrorReply> {
+        self.running.get().ok_or_else(|| ErrorReply::unavailable("not initialised").reason("not_initialised"))
+    }
+}
+
+impl Running {
+    async fn embedded(options: ServiceOptions, names: Vec<String>) -> Result<Self, ErrorReply> {
+        let world = options.world();
+        let group = EmbeddedGroup::start(&world, names.len(), RegisterMachine::new).await.map_err(targets::failed)?;
+        group.led(FIRST_LEADER).await;
+        let nodes = names.iter().enumerate().filter_map(|(nth, name)| Some((group.node(nth)?, name.clone())));
+        let registers = Registers::new(nodes.collect(), Arc::clone(world.env()));
+        Ok(Running { registers, home: Home::Embedded { names, group } })
+    }
+
+    /// Waits for nobody: the others may not be there yet.
+    async fn distributed(options: DistributedOptions, init: &Init) -> Result<Self, ErrorReply> {
+        let (names, own) = (init.node_ids()?, init.node_id()?);
+        let started = DistributedNode::start(&names, own, RegisterMachine::new(), init.outbox.clone(), options).await;
+        let node = started.map_err(targets::failed)?;
+        let names: BTreeMap<NodeId, String> =
+            node.names().iter().map(|(node, name)| (*node, name.to_string())).collect();
+        Ok(Running { registers: Registers::new(names, Arc::clone(node.env())), home: Home::Distributed(node) })
+    }
+
+    async fn call(&self, node: &Group<RegisterMachine>, command: Command, call: &Call) -> Result<Reply, ErrorReply> {
+        let (registers, timeout) = (&self.registers, left(call.deadline));
+        match command {
+            Command::Read { key } => registers.read(node, &key, timeout).await,
+            Command::Change { key, change, session } => registers.change(node, &key, change, session, timeout).await,
+            Command::FollowerRead { key, freshness } => registers.follower_read(node, &key, freshness, timeout).await,
+        }
     }
 }
 
@@ -49,45 +110,57 @@ impl Service for Replica {
         request::plan(request)
     }
 
+    fn hears_peers(&self) -> bool {
+        matches!(self.layout, Layout::Distributed(_))
+    }
+
+    fn hear(&self, message: PeerMessage) {
+        if let Some(Running { home: Home::Distributed(node), .. }) = self.running.get() {
+            node.hear(&message);
+        }
+    }
+
     async fn init(&self, init: Init) -> Result<(), ErrorReply> {
-        let names = init.node_ids()?;
-        let world = self.options.world();
-        let group = EmbeddedGroup::start(&world, names.len(), RegisterMachine::new).await.map_err(targets::failed)?;
-        group.led(FIRST_LEADER).await;
-        let _ = self.registers.set(Registers::new(names, group, Arc::clone(world.env())));
+        let running = match self.layout {
+            Layout::Embedded(options) => Running::embedded(options, init.node_ids()?).await?,
+            Layout::Distributed(options) => Running::distributed(options, &init).await?,
+        };
+        let _ = self.running.set(running);
         Ok(())
     }
 
     async fn call(&self, command: Command, call: Call) -> Result<Reply, ErrorReply> {
-        let registers = self.registers()?;
-        let nth = registers.nth(&call.dest).ok_or_else(|| ErrorReply::not_found(format!("no node {}", call.dest)))?;
-        let life = registers.group().watch(nth).ok_or_else(|| targets::unknown(&call.dest))?;
-        inside(life, call.deadline, async {
-            let stopped = || ErrorReply::unavailable("it is stopped").reason("node_stopped");
-            let node = registers.group().running(nth).ok_or_else(stopped)?;
-            let timeout = left(call.deadline);
-            match command {
-                Command::Read { key } => registers.read(&node, &key, timeout).await,
-                Command::Change { key, change, session } => {
-                    registers.change(&node, &key, change, session, timeout).await
-                }
-                Command::FollowerRead { key, freshness } => {
-                    registers.follower_read(&node, &key, freshness, timeout).await
-                }
+        let running = self.running()?;
+        let no_node = || ErrorReply::not_found(format!("no node {} here", call.dest));
+        match &running.home {
+            Home::Embedded { names, group } => {
+                let nth = names.iter().position(|name| **name == *call.dest).ok_or_else(no_node)?;
+                let life = group.watch(nth).ok_or_else(|| targets::unknown(&call.dest))?;
+                inside(life, call.deadline, async {
+                    let stopped = || ErrorReply::unavailable("it is stopped").reason("node_stopped");
+                    let node = group.running(nth).ok_or_else(stopped)?;
+                    running.call(&node, command, &call).await
+                })
+                .await
             }
-        })
-        .await
+            Home::Distributed(node) if *node.name() == call.dest => running.call(node.group(), command, &call).await,
+            Home::Distributed(_) => Err(no_node().reason("unknown_node")),
+        }
     }
 
     async fn fault(&self, fault: Fault) -> Result<(), ErrorReply> {
-        let registers = self.registers()?;
-        let nth = registers.nth(&fault.target).ok_or_else(|| targets::unknown(&fault.target))?;
-        registers.group().fault(nth, targets::replica_fault(fault.action)).await.map_err(targets::failed)
+        let Home::Embedded { names, group } = &self.running()?.home else {
+            return Err(ErrorReply::not_supported("faults are for a whole cluster in one process"));
+        };
+        let nth = names.iter().position(|name| *name == fault.target).ok_or_else(|| targets::unknown(&fault.target))?;
+        group.fault(nth, targets::replica_fault(fault.action)).await.map_err(targets::failed)
     }
 
     async fn shutdown(&self) {
-        if let Some(registers) = self.registers.get() {
-            registers.group().shutdown().await;
+        match self.running.get().map(|running| &running.home) {
+            Some(Home::Embedded { group, .. }) => group.shutdown().await,
+            Some(Home::Distributed(node)) => node.shutdown().await,
+            None => {}
         }
     }
 }

@@ -1,26 +1,25 @@
 //! The registers of a group, as its nodes answer for them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use quorate::env::Env;
 use quorate::sessions::Stamp;
-use quorate::{Consistency, Group, ReadError, ReadReply, Rejected};
+use quorate::{Consistency, Group, NodeId, ReadError, ReadReply, Rejected};
 use quorate_statemachines::register::{JsonText, RegisterCommand, RegisterMachine, RegisterQuery, RegisterReply};
 use serde_json::Value;
 
 use super::request::Freshness;
 use super::sessions::GroupSessions;
-use crate::embedded::EmbeddedGroup;
 use crate::services::data::{different, missing};
 use crate::stdio::{ErrorReply, Key, Reply};
 
 type Node = Group<RegisterMachine>;
 
-/// A group whose replicas have names.
+/// A group whose nodes have names.
 pub(super) struct Registers {
-    names: Vec<String>,
-    group: Arc<EmbeddedGroup<RegisterMachine>>,
+    names: BTreeMap<NodeId, String>,
     sessions: GroupSessions,
 }
 
@@ -31,17 +30,8 @@ impl std::fmt::Debug for Registers {
 }
 
 impl Registers {
-    pub(super) fn new(names: Vec<String>, group: Arc<EmbeddedGroup<RegisterMachine>>, env: Arc<dyn Env>) -> Self {
-        Registers { names, group, sessions: GroupSessions::new(env) }
-    }
-
-    pub(super) fn group(&self) -> &EmbeddedGroup<RegisterMachine> {
-        &self.group
-    }
-
-    /// The replica of this name.
-    pub(super) fn nth(&self, name: &str) -> Option<usize> {
-        self.names.iter().position(|other| other == name)
+    pub(super) fn new(names: BTreeMap<NodeId, String>, env: Arc<dyn Env>) -> Self {
+        Registers { names, sessions: GroupSessions::new(env) }
     }
 
     /// A linearizable read.
@@ -88,7 +78,7 @@ impl Registers {
             Freshness::Within(_) if proof.served_by != node.node() => Some("staleness_bound_exceeded"),
             _ => None,
         };
-        let served_by = self.group.replica_of(proof.served_by).and_then(|nth| self.names.get(nth)).cloned();
+        let served_by = self.names.get(&proof.served_by).cloned();
         let reply = match answer {
             Some(value) => Reply::new().json_text("value", &value),
             None => Reply::new().field("value", Value::Null),

@@ -1,0 +1,80 @@
+//! Nodes as processes of their own, which reach each other through a router that loses, doubles, delays and reorders what
+//! they say: linearizable.
+
+use rand::RngExt;
+use serde_json::json;
+use std::time::Duration;
+
+use crate::cluster::{Cluster, code};
+use crate::registers::{assert_linearizable, run};
+use crate::router::{Router, Weather};
+
+const NODES: [&str; 3] = ["n1", "n2", "n3"];
+
+/// Short enough for a test, long enough for a busy machine.
+const ARGS: [&str; 5] = ["--distributed", "--heartbeat", "80", "--request-timeout", "1500"];
+
+const BAD_WEATHER: Weather = Weather { lost: 0.03, doubled: 0.03, delay_ms_max: 15 };
+
+fn start() -> (Router, Cluster) {
+    let seed = match std::env::var("QUORATE_SEED") {
+        Ok(text) => text.parse().expect("QUORATE_SEED is a number"),
+        Err(_) => rand::random_range(0..1_000_000),
+    };
+    eprintln!("the router's seed is {seed}; the same again: QUORATE_SEED={seed}");
+    Router::start(&NODES, &ARGS, seed)
+}
+
+async fn init(cluster: &Cluster, node: &str) {
+    let answer = cluster.ask("c", node, "init", json!({ "node_id": node, "node_ids": NODES })).await;
+    assert_eq!(answer["type"], "init_ok", "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn registers_are_linearizable_while_messages_are_lost_and_nodes_cut_off() {
+    let (router, cluster) = start();
+    router.set_weather(BAD_WEATHER);
+    for node in NODES {
+        init(&cluster, node).await;
+    }
+    cluster.insist("c", "n2", "write", json!({ "key": 0, "value": 0 })).await;
+    let history = run(&cluster, &NODES, async |_, random| {
+        let alone = NODES[random.random_range(0..NODES.len())];
+        router.part(&[alone]);
+        tokio::time::sleep(Duration::from_millis(random.random_range(100..1200))).await;
+        router.part(&[]);
+        tokio::time::sleep(Duration::from_millis(random.random_range(200..1500))).await;
+    })
+    .await;
+    router.part(&[]);
+    router.set_weather(Weather::default());
+    // All is well again, at every node.
+    for node in NODES {
+        cluster.insist("c", node, "write", json!({ "key": 0, "value": 1 })).await;
+        let answer = cluster.insist("c", node, "follower_read", json!({ "key": 0, "max_staleness_ms": 5000 })).await;
+        assert_eq!(answer["served_by"], node, "{answer:?}");
+    }
+    cluster.end().await;
+    assert_linearizable(&history);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_serve_before_the_third_is_there_and_after_another_has_gone() {
+    let (router, cluster) = start();
+    router.set_weather(BAD_WEATHER);
+    // What is asked before `init` is refused, and the third hears its peers before it can understand them.
+    assert_eq!(code(&cluster.ask("c", "n3", "read", json!({ "key": 1 })).await), Some(11));
+    init(&cluster, "n1").await;
+    init(&cluster, "n2").await;
+    cluster.insist("c", "n2", "write", json!({ "key": 1, "value": "early" })).await;
+    init(&cluster, "n3").await;
+    let answer = cluster.insist("c", "n3", "read", json!({ "key": 1 })).await;
+    assert_eq!(answer["value"], "early");
+    router.kill("n1");
+    cluster.insist("c", "n3", "write", json!({ "key": 1, "value": "late" })).await;
+    let answer = cluster.insist("c", "n2", "read", json!({ "key": 1 })).await;
+    assert_eq!(answer["value"], "late");
+    // Only itself: the others are other processes.
+    assert_eq!(code(&cluster.ask("c", "n3", "fault", json!({ "action": "stop", "target": "n2" })).await), Some(10));
+    cluster.end().await;
+}

@@ -1,0 +1,183 @@
+//! A network of processes as a Maelstrom-style harness makes it: it starts the nodes, carries the lines that they write to
+//! whom they name, and decides what becomes of those between nodes.
+//!
+//! Clients' lines are never lost. A line between nodes may be lost, doubled and delayed, so that lines overtake each other;
+//! one that meets a partition when it arrives is dropped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader, duplex};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::mpsc;
+
+use crate::cluster::Cluster;
+
+/// What becomes of lines between nodes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Weather {
+    pub(crate) lost: f64,
+    pub(crate) doubled: f64,
+    pub(crate) delay_ms_max: u64,
+}
+
+/// The network. Clones are the same one.
+#[derive(Clone)]
+pub(crate) struct Router(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// Lines for clients.
+    to_clients: mpsc::UnboundedSender<String>,
+}
+
+struct State {
+    nodes: BTreeMap<String, Node>,
+    random: SmallRng,
+    weather: Weather,
+    /// Nodes on either side of a partition cannot hear each other.
+    apart: BTreeSet<String>,
+}
+
+struct Node {
+    input: Option<mpsc::UnboundedSender<String>>,
+    process: Child,
+}
+
+impl Router {
+    /// Starts a process for each of `names`, and clients for all of them.
+    pub(crate) fn start(names: &[&str], args: &[&str], seed: u64) -> (Router, Cluster) {
+        let (to_clients, mut for_clients) = mpsc::unbounded_channel::<String>();
+        let random = SmallRng::seed_from_u64(seed);
+        let weather = Weather::default();
+        let state = State { nodes: BTreeMap::new(), random, weather, apart: BTreeSet::new() };
+        let router = Router(Arc::new(Shared { state: Mutex::new(state), to_clients }));
+        names.iter().for_each(|name| router.start_node(name, args));
+        let (input, requests) = duplex(64 * 1024);
+        let (mut answers, output) = duplex(64 * 1024);
+        tokio::spawn(async move {
+            while let Some(line) = for_clients.recv().await {
+                if answers.write_all(line.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let serving = tokio::spawn(router.clone().serve(requests));
+        (router, Cluster::over(input, output, serving))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().expect("nobody panicked")
+    }
+
+    fn start_node(&self, name: &str, args: &[&str]) {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_replica-process"))
+            .args(args)
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the binary starts");
+        let stdin = process.stdin.take().expect("its input is piped");
+        let stdout = process.stdout.take().expect("its output is piped");
+        let (input, lines) = mpsc::unbounded_channel();
+        self.state().nodes.insert(name.to_owned(), Node { input: Some(input), process });
+        tokio::spawn(feed(stdin, lines));
+        let (router, name) = (self.clone(), name.to_owned());
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(stdout).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                router.route(&name, line);
+            }
+        });
+    }
+
+    /// What a node has written: strictly what the harness allows.
+    fn route(&self, from: &str, line: String) {
+        let message: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{from} wrote {line}: {error}"));
+        assert_eq!(message["src"], from, "{line}");
+        assert!(message["body"]["type"].is_string(), "{line}");
+        let dest = message["dest"].as_str().unwrap_or_else(|| panic!("{from} wrote {line}")).to_owned();
+        let line = format!("{line}\n");
+        if !self.state().nodes.contains_key(&dest) {
+            assert!(message["body"]["in_reply_to"].is_u64(), "neither for a node nor an answer: {line}");
+            let _ = self.0.to_clients.send(line);
+            return;
+        }
+        for delay in self.state().fate() {
+            let (router, from, dest, line) = (self.clone(), from.to_owned(), dest.clone(), line.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                let state = router.state();
+                if state.apart.contains(&from) == state.apart.contains(&dest) {
+                    state.give(&dest, line);
+                }
+            });
+        }
+    }
+
+    /// Carries clients' requests until there are no more, and ends the nodes well.
+    async fn serve(self, requests: impl AsyncRead + Unpin) -> std::io::Result<()> {
+        let mut lines = BufReader::new(requests).lines();
+        while let Some(line) = lines.next_line().await? {
+            let message: Value = serde_json::from_str(&line)?;
+            self.state().give(message["dest"].as_str().expect("a request names its node"), format!("{line}\n"));
+        }
+        let nodes = std::mem::take(&mut self.state().nodes);
+        for (name, mut node) in nodes {
+            // The end of its input, unless it was killed.
+            if node.input.take().is_some() {
+                let status = tokio::time::timeout(Duration::from_secs(30), node.process.wait()).await;
+                assert!(status.expect("it ends")?.success(), "{name} ended badly");
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set_weather(&self, weather: Weather) {
+        self.state().weather = weather;
+    }
+
+    /// Cuts `nodes` off from the others, and from no one else.
+    pub(crate) fn part(&self, nodes: &[&str]) {
+        self.state().apart = nodes.iter().map(|name| (*name).to_owned()).collect();
+    }
+
+    /// Kills a node, which stays dead.
+    pub(crate) fn kill(&self, name: &str) {
+        let mut state = self.state();
+        let node = state.nodes.get_mut(name).expect("a node");
+        node.input = None;
+        node.process.start_kill().expect("it runs");
+    }
+}
+
+impl State {
+    /// When copies of a line arrive, if any do.
+    fn fate(&mut self) -> Vec<Duration> {
+        let Weather { lost, doubled, delay_ms_max } = self.weather;
+        let copies = if self.random.random_bool(lost) { 0 } else { 1 + usize::from(self.random.random_bool(doubled)) };
+        (0..copies).map(|_| Duration::from_millis(self.random.random_range(0..=delay_ms_max))).collect()
+    }
+
+    fn give(&self, dest: &str, line: String) {
+        if let Some(input) = self.nodes.get(dest).and_then(|node| node.input.as_ref()) {
+            // A node that has died does not mind.
+            let _ = input.send(line);
+        }
+    }
+}
+
+async fn feed(mut stdin: ChildStdin, mut lines: mpsc::UnboundedReceiver<String>) {
+    while let Some(line) = lines.recv().await {
+        if stdin.write_all(line.as_bytes()).await.is_err() || stdin.flush().await.is_err() {
+            return;
+        }
+    }
+}
