@@ -37,7 +37,7 @@ async fn registers_are_linearizable_while_messages_are_lost_and_nodes_cut_off() 
     for node in NODES {
         init(&cluster, node).await;
     }
-    cluster.insist("c", "n2", "write", json!({ "key": 0, "value": 0 })).await;
+    cluster.insist("c", "n2", "write", json!({ "key": 99, "value": 0 })).await;
     let history = run(&cluster, &NODES, async |_, random| {
         let alone = NODES[random.random_range(0..NODES.len())];
         router.part(&[alone]);
@@ -50,8 +50,8 @@ async fn registers_are_linearizable_while_messages_are_lost_and_nodes_cut_off() 
     router.set_weather(Weather::default());
     // All is well again, at every node.
     for node in NODES {
-        cluster.insist("c", node, "write", json!({ "key": 0, "value": 1 })).await;
-        let answer = cluster.insist("c", node, "follower_read", json!({ "key": 0, "max_staleness_ms": 5000 })).await;
+        cluster.insist("c", node, "write", json!({ "key": 99, "value": 1 })).await;
+        let answer = cluster.insist("c", node, "follower_read", json!({ "key": 99, "max_staleness_ms": 5000 })).await;
         assert_eq!(answer["served_by"], node, "{answer:?}");
     }
     cluster.end().await;

@@ -46,7 +46,8 @@ struct State {
 
 struct Node {
     input: Option<mpsc::UnboundedSender<String>>,
-    process: Child,
+    /// Taken at the end.
+    process: Option<Child>,
 }
 
 impl Router {
@@ -87,7 +88,7 @@ impl Router {
         let stdin = process.stdin.take().expect("its input is piped");
         let stdout = process.stdout.take().expect("its output is piped");
         let (input, lines) = mpsc::unbounded_channel();
-        self.state().nodes.insert(name.to_owned(), Node { input: Some(input), process });
+        self.state().nodes.insert(name.to_owned(), Node { input: Some(input), process: Some(process) });
         tokio::spawn(feed(stdin, lines));
         let (router, name) = (self.clone(), name.to_owned());
         tokio::spawn(async move {
@@ -129,13 +130,12 @@ impl Router {
             let message: Value = serde_json::from_str(&line)?;
             self.state().give(message["dest"].as_str().expect("a request names its node"), format!("{line}\n"));
         }
-        let nodes = std::mem::take(&mut self.state().nodes);
-        for (name, mut node) in nodes {
-            // The end of its input, unless it was killed.
-            if node.input.take().is_some() {
-                let status = tokio::time::timeout(Duration::from_secs(30), node.process.wait()).await;
-                assert!(status.expect("it ends")?.success(), "{name} ended badly");
-            }
+        // The end of their inputs, unless they were killed.
+        let ending = |node: &mut Node| node.input.take().and_then(|_| node.process.take());
+        let processes: Vec<_> = self.state().nodes.values_mut().filter_map(ending).collect();
+        for mut process in processes {
+            let status = tokio::time::timeout(Duration::from_secs(30), process.wait()).await;
+            assert!(status.expect("it ends")?.success(), "a node ended badly");
         }
         Ok(())
     }
@@ -154,7 +154,7 @@ impl Router {
         let mut state = self.state();
         let node = state.nodes.get_mut(name).expect("a node");
         node.input = None;
-        node.process.start_kill().expect("it runs");
+        node.process.as_mut().expect("it runs").start_kill().expect("it runs");
     }
 }
 
