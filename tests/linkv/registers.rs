@@ -16,15 +16,16 @@ use crate::cluster::{Cluster, code};
 pub(crate) type Recorded = History<Keyed<RegisterOp<u64>>, RegisterAnswer<u64>>;
 
 const CLIENTS: u64 = 8;
-const OPERATIONS: usize = 80;
+/// Of each client.
+pub(crate) const OPERATIONS: usize = 80;
 const KEYS: u64 = 4;
 const TIMEOUT: Duration = Duration::from_millis(600);
 
 /// One client: a mix of operations on few keys with few values, so that they meet often.
-async fn client(cluster: Cluster, history: Recorded, nodes: Vec<&'static str>, nth: u64) {
+async fn client(cluster: Cluster, history: Recorded, nodes: Vec<&'static str>, nth: u64, operations: usize) {
     let mut random = SmallRng::seed_from_u64(nth);
     let mut process = nth;
-    for _ in 0..OPERATIONS {
+    for _ in 0..operations {
         let key = random.random_range(0..KEYS);
         let (from, to) = (random.random_range(0..5), random.random_range(0..5));
         let (op, kind, fields) = match random.random_range(0..4) {
@@ -61,14 +62,16 @@ fn judge(call: Call<Keyed<RegisterOp<u64>>, RegisterAnswer<u64>>, kind: &str, an
     true
 }
 
-/// Runs all clients until they are done, and `disturb` beside them over and over.
+/// Runs all clients until each has made so many `operations`, and `disturb` beside them over and over.
 pub(crate) async fn run(
     cluster: &Cluster,
     nodes: &[&'static str],
+    operations: usize,
     mut disturb: impl AsyncFnMut(&Cluster, &mut SmallRng),
 ) -> Recorded {
     let history = Recorded::new();
-    let clients = (0..CLIENTS).map(|nth| tokio::spawn(client(cluster.clone(), history.clone(), nodes.to_vec(), nth)));
+    let start = |nth| client(cluster.clone(), history.clone(), nodes.to_vec(), nth, operations);
+    let clients = (0..CLIENTS).map(|nth| tokio::spawn(start(nth)));
     let mut clients = futures::future::join_all(clients);
     let mut random = SmallRng::seed_from_u64(99);
     loop {
@@ -107,7 +110,7 @@ async fn registers_are_linearizable_at_every_node_while_nodes_fail() {
     let nodes = ["n1", "n2", "n3"];
     let cluster = Cluster::serve(Replica::new(ServiceOptions { seed: Some(1), ..Default::default() }), TIMEOUT);
     cluster.insist("c", "n1", "init", json!({ "node_id": "n1", "node_ids": nodes })).await;
-    let history = run(&cluster, &nodes, async |cluster, random| {
+    let history = run(&cluster, &nodes, OPERATIONS, async |cluster, random| {
         let target = nodes[random.random_range(0..nodes.len())];
         break_and_mend(cluster, random, target).await;
     })
@@ -123,7 +126,7 @@ async fn a_sharded_store_is_linearizable_while_shards_move_and_leaders_fail() {
     let cluster = Cluster::serve(ShardKv::new(options), TIMEOUT);
     cluster.insist("c", "n1", "init", json!({ "node_id": "n1", "node_ids": nodes })).await;
     cluster.ask("ctl", "n1", "join", json!({ "groups": { "g1": [], "g2": [] } })).await;
-    let history = run(&cluster, &nodes, async |cluster, random| {
+    let history = run(&cluster, &nodes, OPERATIONS, async |cluster, random| {
         let gid = ["g1", "g2", "g3"][random.random_range(0..3)];
         let change = match random.random_range(0..4) {
             0 => ("join", json!({ "groups": { "g3": [] } })),

@@ -9,8 +9,8 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use rand::RngExt;
 use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader, duplex};
 use tokio::process::{Child, ChildStdin, Command};
@@ -52,9 +52,8 @@ struct Node {
 
 impl Router {
     /// Starts a process for each of `names`, and clients for all of them.
-    pub(crate) fn start(names: &[&str], args: &[&str], seed: u64) -> (Router, Cluster) {
+    pub(crate) fn start(names: &[&str], args: &[&str], random: SmallRng) -> (Router, Cluster) {
         let (to_clients, mut for_clients) = mpsc::unbounded_channel::<String>();
-        let random = SmallRng::seed_from_u64(seed);
         let weather = Weather::default();
         let state = State { nodes: BTreeMap::new(), random, weather, apart: BTreeSet::new() };
         let router = Router(Arc::new(Shared { state: Mutex::new(state), to_clients }));

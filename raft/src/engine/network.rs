@@ -30,8 +30,9 @@ use crate::types::{GroupId, NodeId};
 /// Appends on their way to one follower at once.
 const PIPELINE: usize = 64;
 
-/// How long an append may take where a loss shows by itself: what is late was not lost, and must not be sent again.
-const APPEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an append, or a piece of a snapshot, may take where a loss shows by itself: what is late was not lost, and must
+/// not be sent again. The last piece takes as long as the receiver needs to install the whole.
+const LATE_NOT_LOST: Duration = Duration::from_secs(60);
 
 /// The largest piece of a snapshot that is sent at once.
 const PIECE_BYTES_MAX: usize = 256 << 10;
@@ -61,7 +62,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: NodeId, _node: &()) -> Peer {
-        let append_timeout = if self.caller.notices_loss() { APPEND_TIMEOUT } else { self.append_timeout };
+        let append_timeout = if self.caller.notices_loss() { LATE_NOT_LOST } else { self.append_timeout };
         Peer { group: self.group, to: target, caller: self.caller.clone(), append_timeout }
     }
 }
@@ -128,6 +129,7 @@ impl Peer {
 
     /// Sends a snapshot piece by piece; `None` when the receiver lost its part and the sending must start again.
     async fn send_snapshot(&self, vote: &RaftVote, snapshot: &Snapshot) -> Result<Option<RaftVote>, Failure> {
+        let timeout = if self.caller.notices_loss() { LATE_NOT_LOST } else { CHUNK_TIMEOUT };
         let mut pieces = Pieces::of(snapshot);
         let mut offset = 0u64;
         let mut held = 0u64;
@@ -139,7 +141,7 @@ impl Peer {
             let done = next.is_none();
             if end > held || done {
                 let chunk = Chunk { vote: vote_from(vote), meta: snapshot.meta.clone(), offset, bytes, done };
-                match self.call(Request::Snapshot(chunk), CHUNK_TIMEOUT).await? {
+                match self.call(Request::Snapshot(chunk), timeout).await? {
                     Reply::Snapshot(ChunkReply::Installed(vote)) => return Ok(Some(vote_into(vote))),
                     Reply::Snapshot(ChunkReply::Held(count)) if count < end => return Ok(None),
                     Reply::Snapshot(ChunkReply::Held(count)) => held = count,

@@ -17,6 +17,8 @@ mod pace;
 mod peer;
 mod proto;
 mod receive;
+#[cfg(test)]
+mod rules_tests;
 mod server;
 mod service;
 mod tls;
