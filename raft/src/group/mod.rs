@@ -93,7 +93,7 @@ impl<M: StateMachine> Group<M> {
     }
 
     /// Makes `voters` a new group. To be called once, on one node of it, when all logs are empty; that node leads first
-    /// if it can reach a majority.
+    /// if it can reach a majority. Several nodes may be the one, if all of them name the same voters.
     ///
     /// # Errors
     /// [`Rejected`] when the log is not empty, or this node is not among the voters.

@@ -8,9 +8,9 @@ mod common;
 mod machine;
 
 mod calls;
-mod failing;
 mod groups;
 mod pipelining;
+mod silence;
 mod sizes;
 mod snapshots;
 mod strangers;
