@@ -19,16 +19,22 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
     TransferLeaderRequest, VoteRequest, VoteResponse,
 };
+use tokio::sync::Semaphore;
 
 use super::machine::meta_from;
 use super::types::{RaftVote, TypeConfig, log_id_from, log_id_into, vote_from, vote_into};
 use crate::host::Caller;
+use crate::log::Entry;
 use crate::snapshot::{Snapshot, SnapshotReader, SnapshotView};
 use crate::transport::{Append, Appended, Ballot, Chunk, ChunkReply, Reply, Request, TransportError};
 use crate::types::{GroupId, NodeId};
 
 /// Appends on their way to one follower at once.
 const PIPELINE: usize = 64;
+
+/// About how many KiB of entries are on their way to one follower at once, unless a single append has more: a heartbeat
+/// must not wait behind a whole log.
+const PIPELINE_KIB: u32 = 8 << 10;
 
 /// How long an append, or a piece of a snapshot, may take where a loss shows by itself: what is late was not lost, and must
 /// not be sent again. The last piece takes as long as the receiver needs to install the whole.
@@ -56,6 +62,8 @@ pub(crate) struct Peer {
     to: NodeId,
     caller: Caller,
     append_timeout: Duration,
+    /// Of [`PIPELINE_KIB`].
+    room: Semaphore,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -63,7 +71,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 
     async fn new_client(&mut self, target: NodeId, _node: &()) -> Peer {
         let append_timeout = if self.caller.notices_loss() { LATE_NOT_LOST } else { self.append_timeout };
-        Peer { group: self.group, to: target, caller: self.caller.clone(), append_timeout }
+        let room = Semaphore::new(PIPELINE_KIB as usize);
+        Peer { group: self.group, to: target, caller: self.caller.clone(), append_timeout, room }
     }
 }
 
@@ -180,6 +189,12 @@ impl Pieces {
     }
 }
 
+/// What an append takes of the pipeline.
+fn kib_of(rpc: &AppendEntriesRequest<TypeConfig>) -> u32 {
+    let bytes: u64 = rpc.entries.iter().map(Entry::size).sum();
+    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(PIPELINE_KIB)
+}
+
 fn unexpected(reply: &Reply) -> Failure {
     Failure::Refused(format!("an answer to another question: {reply:?}"))
 }
@@ -219,6 +234,8 @@ impl RaftNetworkV2<TypeConfig> for Peer {
                 let previous = rpc.prev_log_id;
                 let last = rpc.entries.last().map(|entry| log_id_into(entry.id)).or(previous);
                 async move {
+                    // First come, first served: the order stays. It is never closed.
+                    let _room = peer.room.acquire_many(kib_of(&rpc)).await;
                     Ok(match peer.append(rpc, peer.append_timeout).await? {
                         Appended::Success => (Ok(last), false),
                         Appended::Partial(id) => {
