@@ -1,0 +1,329 @@
+//! The committer: the only one that writes. It takes what all groups have queued, writes it in one go, syncs once, and then
+//! tells everybody who waits, in order.
+//!
+//! Promises: at most one batch is written and not synced; nothing is written after an operation has failed; a segment is
+//! deleted only when everything that made it unnecessary is on disk.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::queue::Batch;
+use super::record::{self, Effect};
+use super::rewrite::Rewriter;
+use super::segment::{self, Checkpoint, SPARE, Segment};
+use super::shared::{Pace, Shared};
+use super::state::{End, Room};
+use crate::fs::{DirLock, File, OpenMode};
+use crate::log::Full;
+use crate::types::GroupId;
+use crate::watch;
+
+/// The segment that is written to.
+struct Current {
+    number: u32,
+    file: Arc<dyn File>,
+    end: u64,
+    salt: u64,
+}
+
+/// What is left to do after a round.
+enum Next {
+    Round,
+    Wait,
+    End,
+}
+
+pub(super) struct Committer {
+    shared: Arc<Shared>,
+    pace: Pace,
+    /// All groups without their entries, as of the last record written.
+    checkpoint: Checkpoint,
+    current: Current,
+    synced: u64,
+    /// Whether the last batch is not yet marked as synced.
+    unmarked: bool,
+    rewriter: Rewriter,
+    buffer: Vec<u8>,
+    /// Told when this is gone, and the lock with it.
+    _ended: watch::Sender<()>,
+    _lock: DirLock,
+}
+
+impl Committer {
+    /// Begins a new segment on what was recovered.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        checkpoint: Checkpoint,
+        number: u32,
+        synced: u64,
+        lock: DirLock,
+        ended: watch::Sender<()>,
+    ) -> io::Result<Committer> {
+        make_room(&shared)?;
+        let file = new_segment(&shared, &checkpoint, number, synced + 1)?;
+        {
+            let mut state = shared.state();
+            let spare = state.room.spare.take().unwrap_or(0);
+            state.room.current = Room::of_spare(spare, state.groups.len());
+        }
+        let pace = match shared.env.simulation() {
+            Some(_) => Pace::Task(Arc::clone(&shared.env)),
+            None => Pace::Thread,
+        };
+        let mut committer = Committer {
+            shared,
+            pace,
+            checkpoint,
+            current: file,
+            synced,
+            unmarked: false,
+            rewriter: Rewriter::default(),
+            buffer: Vec::new(),
+            _ended: ended,
+            _lock: lock,
+        };
+        committer.prepare_spare()?;
+        Ok(committer)
+    }
+
+    /// Starts to commit: on a thread of its own, or in a simulation as a task.
+    pub(super) fn start(self) -> io::Result<()> {
+        match &self.pace {
+            Pace::Task(env) => {
+                let env = Arc::clone(env);
+                env.spawn(Box::pin(self.run()));
+            }
+            Pace::Thread => {
+                let run = move || futures::executor::block_on(self.run());
+                std::thread::Builder::new().name("quorate-log".into()).spawn(run)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn run(mut self) {
+        loop {
+            match self.round().await {
+                Ok(Next::Round) => {}
+                Ok(Next::Wait) => self.shared.wanted.notified().await,
+                Ok(Next::End) => return self.shared.finish(End::Closed),
+                Err(error) => {
+                    tracing::error!(dir = %self.shared.dir.display(), %error, "the log has failed");
+                    return self.shared.finish(End::Poisoned(error.to_string().into()));
+                }
+            }
+        }
+    }
+
+    async fn round(&mut self) -> io::Result<Next> {
+        let (batch, dead) = {
+            let mut state = self.shared.state();
+            // What is dead now is so by what is on disk or in this batch: it can go when the batch is synced.
+            let buffer = std::mem::take(&mut self.buffer);
+            (state.take_batch(buffer), state.segments.dead())
+        };
+        let has_worked = !batch.ops.is_empty() || !dead.is_empty();
+        self.commit(batch).await?;
+        self.remove(&dead)?;
+        self.prepare_spare()?;
+        let is_waited_for = self.answer_wants();
+        let has_rewritten = self.rewriter.step(&self.shared)?;
+        if has_worked || has_rewritten || is_waited_for {
+            self.pace.pause(Duration::ZERO).await;
+            return Ok(Next::Round);
+        }
+        let (is_empty, closing) = {
+            let state = self.shared.state();
+            (state.queue.is_empty(), state.closing)
+        };
+        if !is_empty {
+            return Ok(Next::Round);
+        }
+        self.mark()?;
+        Ok(if closing { Next::End } else { Next::Wait })
+    }
+
+    /// Writes a batch, syncs it, tells who waits for it.
+    async fn commit(&mut self, mut batch: Batch) -> io::Result<()> {
+        let outcome = self.write(&mut batch).await;
+        for done in std::mem::take(&mut batch.done) {
+            done.complete(match &outcome {
+                Ok(()) => Ok(()),
+                Err(error) => Err(End::Poisoned(error.to_string().into()).error()),
+            });
+        }
+        batch.bytes.clear();
+        batch.bytes.shrink_to(1 << 20);
+        self.buffer = batch.bytes;
+        outcome
+    }
+
+    async fn write(&mut self, batch: &mut Batch) -> io::Result<()> {
+        let (Some(first), Some(last)) = (batch.ops.first(), batch.ops.last()) else { return Ok(()) };
+        if batch.rolls {
+            self.roll(first.sequence)?;
+        }
+        let last = last.sequence;
+        record::seal(&mut batch.bytes, self.synced, self.current.salt);
+        self.current.file.write_at(&batch.bytes, self.current.end)?;
+        self.shared.state().written(&batch.ops, self.current.number, self.current.end);
+        self.current.end += batch.bytes.len() as u64;
+        for op in &batch.ops {
+            match &op.effect {
+                Effect::Removed => drop(self.checkpoint.remove(&op.group)),
+                effect => self.checkpoint.entry(op.group).or_default().apply(effect),
+            }
+        }
+        self.pace.pause(self.current.file.sync_delay()).await;
+        self.current.file.sync_data()?;
+        self.synced = last;
+        self.unmarked = true;
+        self.shared.state().synced(&batch.ops);
+        Ok(())
+    }
+
+    /// Goes on in the spare file. All that was written before is synced.
+    fn roll(&mut self, first: u64) -> io::Result<()> {
+        // Space that was allocated and not used. Should this not survive a crash, nothing is wrong.
+        self.current.file.set_size(self.current.end)?;
+        self.current = new_segment(&self.shared, &self.checkpoint, self.current.number + 1, first)?;
+        Ok(())
+    }
+
+    /// Says behind the last batch that it was synced, so that damage to it is not taken for a torn write. Not synced
+    /// itself, and written over by the next batch, which says the same.
+    fn mark(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.unmarked) {
+            let mut marker = Vec::new();
+            record::push(&mut marker, &Effect::Synced, GroupId(0), self.synced + 1, &[]);
+            record::seal(&mut marker, self.synced, self.current.salt);
+            self.current.file.write_at(&marker, self.current.end)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes segments, oldest first and one by one: what is left after a crash has no gap.
+    fn remove(&mut self, dead: &[u32]) -> io::Result<()> {
+        for number in dead {
+            let mut state = self.shared.state();
+            let removed = state.segments.0.remove(number);
+            state.look_again |= state.full.is_some();
+            drop(state);
+            if let Some(segment) = removed {
+                self.shared.fs.remove(&segment.path)?;
+                self.shared.fs.sync_dir(&self.shared.dir)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees to it that there is a file for the next segment, if the disk has room for one.
+    fn prepare_spare(&mut self) -> io::Result<()> {
+        let wanted = {
+            let mut state = self.shared.state();
+            let look_again = std::mem::take(&mut state.look_again) || !state.wants.is_empty();
+            if state.has_spare() || state.full.is_some() && !look_again {
+                return Ok(());
+            }
+            state.spare_wanted()
+        };
+        let made = allocate_spare(&self.shared, wanted);
+        let mut state = self.shared.state();
+        state.full_seen = self.shared.env.now();
+        match made {
+            Ok(()) => {
+                state.room.spare = Some(wanted);
+                state.full = None;
+            }
+            Err(error) if is_full(&error) => {
+                if state.full.is_none() {
+                    tracing::warn!(dir = %self.shared.dir.display(), %error, "the log takes no entries: the disk is full");
+                }
+                state.full = Some(Full(error.to_string()));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Tells those who wait for room that it is there, or that there is none. Whether anybody still waits.
+    fn answer_wants(&self) -> bool {
+        let mut state = self.shared.state();
+        for want in std::mem::take(&mut state.wants) {
+            let full = state.full.clone().filter(|_| state.queue.is_empty());
+            if state.fits(want.group, want.bytes, want.purpose) {
+                let _ = want.answer.send(Ok(()));
+            } else if let Some(full) = full {
+                let _ = want.answer.send(Err(io::Error::new(io::ErrorKind::StorageFull, full)));
+            } else {
+                state.wants.push(want);
+            }
+        }
+        !state.wants.is_empty()
+    }
+}
+
+impl Drop for Committer {
+    /// However it ended, nobody is left waiting.
+    fn drop(&mut self) {
+        self.shared.finish(End::Poisoned("its committer was dropped".into()));
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Makes the spare file as large as wanted. One that could not be grown is as it was.
+fn allocate_spare(shared: &Shared, bytes: u64) -> io::Result<()> {
+    let path = shared.dir.join(SPARE);
+    let had_one = shared.state().room.spare.is_some();
+    let made = shared.fs.open(&path, OpenMode::Create).and_then(|file| file.allocate(bytes));
+    if made.as_ref().is_err_and(is_full) && !had_one {
+        // What was allocated of it is better used by others.
+        let is_there = shared.fs.metadata(&path)?.is_some();
+        if is_there {
+            shared.fs.remove(&path)?;
+        }
+    }
+    made
+}
+
+/// Makes the first spare file, smaller than wanted if the disk is nearly full.
+fn make_room(shared: &Shared) -> io::Result<()> {
+    let (wanted, least) = {
+        let state = shared.state();
+        (state.spare_wanted(), state.spare_wanted() - state.options.segment_bytes + 2 * state.options.reserve_bytes)
+    };
+    let mut bytes = wanted;
+    loop {
+        match allocate_spare(shared, bytes) {
+            Ok(()) => break,
+            Err(error) if is_full(&error) && bytes > least => bytes = (bytes / 2).max(least),
+            Err(error) => return Err(error),
+        }
+    }
+    shared.state().room.spare = Some(bytes);
+    Ok(())
+}
+
+/// Makes a segment of the spare file. Once it has its name, its header is on disk.
+fn new_segment(shared: &Shared, checkpoint: &Checkpoint, number: u32, first: u64) -> io::Result<Current> {
+    let (spare, path) = (shared.dir.join(SPARE), segment::path(&shared.dir, number));
+    let salt = shared.env.random();
+    let header = segment::encode(number, first, salt, checkpoint)?;
+    let file = shared.fs.open(&spare, OpenMode::Write)?;
+    file.write_at(&header, 0)?;
+    file.sync_all()?;
+    drop(file);
+    shared.fs.rename(&spare, &path)?;
+    shared.fs.sync_dir(&shared.dir)?;
+    let file: Arc<dyn File> = shared.fs.open(&path, OpenMode::Write)?.into();
+    let start = header.len() as u64;
+    let path: Arc<Path> = path.into();
+    let segment = Segment { file: Arc::clone(&file), path, salt, start, end: start, live: 0 };
+    shared.state().segments.0.insert(number, segment);
+    Ok(Current { number, file, end: start, salt })
+}
