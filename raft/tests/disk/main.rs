@@ -1,0 +1,16 @@
+//! The stores on disk against everything that a disk may do.
+
+#[cfg(test)]
+mod crashes;
+#[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod driver;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod full;
+#[cfg(test)]
+mod garbage;
+#[cfg(test)]
+mod model;
