@@ -19,7 +19,9 @@ use crate::fs::SimFs;
 use crate::log::{DiskLog, DiskLogOptions, LogStore, MemoryLog};
 use crate::machine::{EntryContext, Machine, Undecodable};
 use crate::metrics::HostMetrics;
-use crate::snapshot::{MemorySnapshots, Records, SnapshotReader, SnapshotStore, SnapshotView, read_records};
+use crate::snapshot::{
+    DiskSnapshots, MemorySnapshots, Records, SnapshotReader, SnapshotStore, SnapshotView, read_records,
+};
 use crate::types::GroupId;
 
 /// Counts what it applied.
@@ -73,8 +75,10 @@ impl StoreBuilder<TypeConfig, LogAdapter, MachineAdapter> for DiskStores {
     async fn build(&self) -> Result<((), LogAdapter, MachineAdapter), StorageError<TypeConfig>> {
         let env: Arc<dyn Env> = Arc::new(VirtualEnv::new(1));
         let options = DiskLogOptions { segment_bytes: 4096, cache_bytes: 100, ..DiskLogOptions::default() };
-        let log = DiskLog::open(Arc::new(SimFs::new()), env, Path::new("/log"), options).unwrap();
-        Ok(adapters(log.group(GroupId(1)), Arc::new(MemorySnapshots::new())))
+        let (fs, group) = (Arc::new(SimFs::new()), GroupId(1));
+        let log = DiskLog::open(Arc::clone(&fs) as _, Arc::clone(&env), Path::new("/log"), options).unwrap();
+        let snapshots = DiskSnapshots::open(fs, env, Path::new("/snapshots"), group).unwrap();
+        Ok(adapters(log.group(group), Arc::new(snapshots)))
     }
 }
 

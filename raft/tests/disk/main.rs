@@ -14,3 +14,5 @@ mod full;
 mod garbage;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod snapshots;

@@ -1,7 +1,9 @@
-//! Why a log on disk does not open, or what is wrong in one of its files.
+//! Why a log on disk does not open.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use crate::fs::Damaged;
 
 /// Why a log does not open.
 #[derive(Debug, thiserror::Error)]
@@ -23,28 +25,4 @@ pub enum OpenError {
     /// The file system failed.
     #[error(transparent)]
     Io(#[from] io::Error),
-}
-
-/// Something that had been synced cannot be read as it was written.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} is damaged at byte {offset}: {what}", path.display())]
-pub struct Damaged {
-    /// The file.
-    pub path: PathBuf,
-    /// Where in the file.
-    pub offset: u64,
-    /// What is wrong there.
-    pub what: String,
-}
-
-impl Damaged {
-    pub(super) fn new(path: &Path, offset: u64, what: impl Into<String>) -> Self {
-        Damaged { path: path.to_owned(), offset, what: what.into() }
-    }
-}
-
-impl From<Damaged> for io::Error {
-    fn from(damaged: Damaged) -> Self {
-        io::Error::new(io::ErrorKind::InvalidData, damaged)
-    }
 }

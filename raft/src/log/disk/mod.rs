@@ -26,7 +26,7 @@ mod state;
 mod store;
 mod tail;
 
-pub use error::{Damaged, OpenError};
+pub use error::OpenError;
 pub use log::DiskLog;
 pub use options::{DiskLogOptions, SEGMENT_BYTES_MAX};
 pub use state::Usage;

@@ -10,13 +10,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::error::{Damaged, OpenError};
+use super::error::OpenError;
 use super::group::GroupState;
 use super::record::{Effect, Record};
 use super::segment::{self, Header, SPARE, Segment, Segments, Slot};
 use super::state::outlines;
 use super::tail;
-use crate::fs::{File, Fs, OpenMode, read_exact_at};
+use crate::fs::{Damaged, File, Fs, OpenMode, read_exact_at};
 use crate::types::GroupId;
 
 /// What was found.

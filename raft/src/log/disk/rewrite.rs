@@ -10,12 +10,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::error::Damaged;
 use super::queue::Frame;
 use super::record::{self, Effect, Record};
 use super::segment::Slot;
 use super::shared::Shared;
-use crate::fs::{File, read_exact_at};
+use crate::fs::{Damaged, File, read_exact_at};
 use crate::types::GroupId;
 
 /// How far the oldest segment has been looked through.

@@ -19,10 +19,10 @@ use std::sync::Arc;
 
 use twox_hash::XxHash3_64;
 
-use super::error::{Damaged, OpenError};
+use super::error::OpenError;
 use super::outline::Outline;
 use super::record::{ALIGN, HEAD, u32_at, u64_at};
-use crate::fs::File;
+use crate::fs::{Damaged, File};
 use crate::types::GroupId;
 
 /// All groups without their entries.

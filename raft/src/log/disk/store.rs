@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::error::Damaged;
 use super::log::DiskLog;
 use super::queue::{Done, Frame};
 use super::record::{Effect, Record, decode_entry};
 use super::segment::{Segment, Slot};
 use super::state::{State, Use};
-use crate::fs::{File, read_exact_at};
+use crate::fs::{Damaged, File, read_exact_at};
 use crate::log::{Entry, Flushed, Full, LogState, LogStore};
 use crate::types::{GroupId, Index, LogId, Vote};
 

@@ -13,9 +13,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 
-use super::error::Damaged;
 use super::record::{ALIGN, Record};
-use crate::fs::File;
+use crate::fs::{Damaged, File};
 
 /// Takes records off the list that are known to have been synced.
 pub(super) fn settle(doubtful: &mut VecDeque<(u64, usize)>, synced: u64) {
