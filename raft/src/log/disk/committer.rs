@@ -46,9 +46,9 @@ pub(super) struct Committer {
     unmarked: bool,
     rewriter: Rewriter,
     buffer: Vec<u8>,
-    /// Told when this is gone, and the lock with it.
-    _ended: watch::Sender<()>,
     _lock: DirLock,
+    /// Dropped last: whoever waits for the end finds the lock released.
+    _ended: watch::Sender<()>,
 }
 
 impl Committer {
@@ -81,8 +81,8 @@ impl Committer {
             unmarked: false,
             rewriter: Rewriter::default(),
             buffer: Vec::new(),
-            _ended: ended,
             _lock: lock,
+            _ended: ended,
         };
         committer.prepare_spare()?;
         Ok(committer)
