@@ -44,9 +44,11 @@ async fn crash_everywhere(crash: impl Fn(&SimFs, u64) -> SimFs, what: &str) {
     for n in 1.. {
         let disk = SimFs::new();
         let (driver, is_enough) = until_operation(&disk, n).await;
+        let rewritten = driver.as_ref().map_or(0, |driver| driver.log.usage().rewritten_bytes);
         check_next_life(crash(&disk, n), driver, &format!("{what} at operation {n}")).await;
         if is_enough {
             assert!(n > 200, "only {n} operations");
+            assert!(rewritten > 0, "no entries were moved");
             return;
         }
     }

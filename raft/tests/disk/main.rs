@@ -9,10 +9,14 @@ mod driver;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod format;
+#[cfg(test)]
 mod full;
 #[cfg(test)]
 mod garbage;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod real;
 #[cfg(test)]
 mod snapshots;
