@@ -24,9 +24,6 @@ fn fixtures(name: &str) -> PathBuf {
 /// A history with every kind of record in it.
 async fn history(driver: &mut Driver) {
     driver.append(GroupId(7), 1, 0, &[0, 30, 60]).await.unwrap();
-    driver.append(GroupId(3), 1, 0, &[5]).await.unwrap();
-    driver.vote(GroupId(3), 1).await.unwrap();
-    driver.forget(GroupId(3)).await.unwrap();
     for round in 0..40 {
         driver.append(GroupId(1), 1 + round / 10, round, &[120]).await.unwrap();
         driver.purge(GroupId(1), id(1 + round / 10, round.saturating_sub(2))).await.unwrap();
@@ -37,6 +34,9 @@ async fn history(driver: &mut Driver) {
     driver.append(GroupId(u64::MAX), 6, 1, &[9]).await.unwrap();
     driver.group(GroupId(7)).save_committed(Some(id(1, 1))).await.unwrap();
     driver.vote(GroupId(7), 4).await.unwrap();
+    driver.append(GroupId(3), 1, 0, &[5]).await.unwrap();
+    driver.vote(GroupId(3), 1).await.unwrap();
+    driver.forget(GroupId(3)).await.unwrap();
     assert!(driver.log.usage().rewritten_bytes > 0, "entries were moved");
     driver.log.close().await;
 }
