@@ -2,14 +2,16 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use quorate::GroupId;
 use quorate::fs::{Fs, SimFs};
-use quorate::log::{DiskLogOptions, LogStore};
+use quorate::log::{DiskLogOptions, Flushed, LogStore};
 
 use crate::driver::{DIR, Driver, open, run, settle, small};
-use crate::model::{Model, id};
+use crate::model::{Model, entry, id};
 
 /// Nothing is rewritten, so that only purges make room.
 fn options() -> DiskLogOptions {
@@ -134,10 +136,39 @@ fn an_append_that_is_larger_than_a_segment_gets_one_of_its_own() {
         for (at, bytes) in [10_000, 5, 50_000, 4096, 4000, 3000].into_iter().enumerate() {
             driver.append(GroupId(1), 1, at as u64, &[bytes]).await.unwrap();
         }
-        disk.set_capacity(Some(100_000));
+        disk.set_capacity(Some(180_000));
         let error = driver.append(GroupId(1), 1, 6, &[200_000]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
+        driver.group(GroupId(1)).admits(100).expect("there is room for what is usual");
         driver.append(GroupId(1), 1, 6, &[100]).await.unwrap();
         next_life_is_the_same(disk, driver).await;
+    });
+}
+
+#[test]
+fn appends_wait_for_room_in_the_queue_and_a_large_one_is_not_passed_for_ever() {
+    run(|| async {
+        let log = open(SimFs::new(), options()).unwrap();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let small = (0..8).map(|number| {
+            let (group, is_over) = (log.group(GroupId(number)), Arc::clone(&is_over));
+            tokio::spawn(async move {
+                let mut index = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    let flushed = Flushed::new(|result| result.unwrap());
+                    group.append(vec![entry(1, index, 300)], flushed).await.unwrap();
+                    index += 1;
+                }
+                index
+            })
+        });
+        let small: Vec<_> = small.collect();
+        settle().await;
+        let large = log.group(GroupId(100));
+        large.append(vec![entry(1, 0, 2500)], Flushed::new(|result| result.unwrap())).await.unwrap();
+        is_over.store(true, Ordering::Relaxed);
+        for small in small {
+            assert!(small.await.unwrap() > 0);
+        }
     });
 }

@@ -12,9 +12,10 @@ use std::time::Duration;
 use super::queue::Batch;
 use super::record::{self, Effect};
 use super::rewrite::Rewriter;
+use super::room::Room;
 use super::segment::{self, Checkpoint, SPARE, Segment};
 use super::shared::{Pace, Shared};
-use super::state::{End, Room};
+use super::state::End;
 use crate::fs::{DirLock, File, OpenMode};
 use crate::log::Full;
 use crate::types::GroupId;
@@ -127,8 +128,8 @@ impl Committer {
         let has_worked = !batch.ops.is_empty() || !dead.is_empty();
         self.commit(batch).await?;
         self.remove(&dead)?;
-        self.prepare_spare()?;
-        let is_waited_for = self.answer_wants();
+        let full = self.prepare_spare()?;
+        let is_waited_for = self.answer_wants(full.as_ref());
         let has_rewritten = self.rewriter.step(&self.shared)?;
         if has_worked || has_rewritten || is_waited_for {
             self.pace.pause(Duration::ZERO).await;
@@ -219,46 +220,53 @@ impl Committer {
         Ok(())
     }
 
-    /// Sees to it that there is a file for the next segment, if the disk has room for one.
-    fn prepare_spare(&mut self) -> io::Result<()> {
-        let wanted = {
+    /// Sees to it that there is a file for the next segment, if the disk has room for one. Says why not, also if only
+    /// somebody waits for one that is larger than usual.
+    fn prepare_spare(&mut self) -> io::Result<Option<Full>> {
+        let sizes = {
             let mut state = self.shared.state();
-            let look_again = std::mem::take(&mut state.look_again) || !state.wants.is_empty();
-            if state.has_spare() || state.full.is_some() && !look_again {
-                return Ok(());
-            }
-            state.spare_wanted()
+            let look_again = std::mem::take(&mut state.look_again);
+            let is_short = state.is_short();
+            let is_missing = !state.has_spare() && (state.full.is_none() || look_again || is_short);
+            let usual = is_missing.then(|| state.spare_needed());
+            usual.into_iter().chain(is_short.then(|| state.spare_wanted()))
         };
-        let made = allocate_spare(&self.shared, wanted);
-        let mut state = self.shared.state();
-        state.full_seen = self.shared.env.now();
-        match made {
-            Ok(()) => {
-                state.room.spare = Some(wanted);
-                state.full = None;
-            }
-            Err(error) if is_full(&error) => {
-                if state.full.is_none() {
-                    tracing::warn!(dir = %self.shared.dir.display(), %error, "the log takes no entries: the disk is full");
+        for bytes in sizes {
+            let made = allocate_spare(&self.shared, bytes);
+            let mut state = self.shared.state();
+            state.full_seen = self.shared.env.now();
+            match made {
+                Ok(()) => {
+                    state.room.spare = state.room.spare.max(Some(bytes));
+                    state.full = None;
                 }
-                state.full = Some(Full(error.to_string()));
+                Err(error) if is_full(&error) => {
+                    let full = Full(error.to_string());
+                    if !state.has_spare() && state.full.replace(full.clone()).is_none() {
+                        tracing::warn!(dir = %self.shared.dir.display(), %error, "the log takes no entries: disk full");
+                    }
+                    return Ok(Some(full));
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// Tells those who wait for room that it is there, or that there is none. Whether anybody still waits.
-    fn answer_wants(&self) -> bool {
+    /// Tells those who wait for room that it is there, or why there is none. Whether anybody still waits.
+    fn answer_wants(&self, full: Option<&Full>) -> bool {
         let mut state = self.shared.state();
-        for want in std::mem::take(&mut state.wants) {
-            let full = state.full.clone().filter(|_| state.queue.is_empty());
-            if state.fits(want.group, want.bytes, want.purpose) {
-                let _ = want.answer.send(Ok(()));
-            } else if let Some(full) = full {
-                let _ = want.answer.send(Err(io::Error::new(io::ErrorKind::StorageFull, full)));
-            } else {
-                state.wants.push(want);
+        // In their order: the first that does not fit holds up those behind it.
+        while let Some(want) = state.wants.front() {
+            let fits = state.fits(want.group, want.bytes, want.purpose);
+            let answer = match full.filter(|_| state.queue.is_empty()) {
+                _ if fits => Ok(()),
+                Some(full) => Err(io::Error::new(io::ErrorKind::StorageFull, full.clone())),
+                None => break,
+            };
+            if let Some(want) = state.wants.pop_front() {
+                // Whoever has given up waiting does not want it.
+                let _ = want.answer.send(answer);
             }
         }
         !state.wants.is_empty()

@@ -20,6 +20,7 @@ mod queue;
 mod record;
 mod recovery;
 mod rewrite;
+mod room;
 mod segment;
 mod shared;
 mod state;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
-use super::state::{End, State, Use, Want};
+use super::room::{Use, Want};
+use super::state::{End, State};
 use crate::env::Env;
 use crate::fs::Fs;
 use crate::types::GroupId;
@@ -45,21 +46,25 @@ impl Shared {
         purpose: Use,
         queue: impl FnOnce(&mut State) -> io::Result<T>,
     ) -> io::Result<T> {
+        // Whoever waits goes first, or an append as large as the queue would never find it empty.
+        let mut has_waited = false;
         loop {
             let room = {
                 let mut state = self.usable()?;
-                if bytes == 0 || state.fits(group, bytes, purpose) {
+                let is_next = has_waited || purpose == Use::Control || state.wants.is_empty();
+                if bytes == 0 || is_next && state.fits(group, bytes, purpose) {
                     let queued = queue(&mut state);
                     drop(state);
                     self.wanted.notify_one();
                     return queued;
                 }
                 let (answer, room) = oneshot::channel();
-                state.wants.push(Want { group, bytes, purpose, answer });
+                state.wants.push_back(Want { group, bytes, purpose, answer });
                 room
             };
             self.wanted.notify_one();
             room.await.unwrap_or_else(|_| Err(End::Closed.error()))?;
+            has_waited = true;
         }
     }
 

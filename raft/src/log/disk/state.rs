@@ -5,56 +5,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use super::DiskLogOptions;
 use super::group::GroupState;
 use super::outline::Outline;
 use super::queue::{Batch, Done, Frame, Op, Queue};
 use super::record::{self, Effect};
+use super::room::{Room, Use, Want};
 use super::segment::{RECORD_MIN, Segments, Slot, header_bound};
 use crate::env::Moment;
 use crate::log::{Entry, Full};
 use crate::types::GroupId;
-
-/// Space that is allocated: whatever is queued fits into one of the two.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Room {
-    /// What the current segment still takes.
-    pub(super) current: u64,
-    /// The size of the file that becomes the next segment.
-    pub(super) spare: Option<u64>,
-}
-
-impl Room {
-    /// What fits into the spare file besides its header and a last marker.
-    pub(super) fn of_spare(spare: u64, groups: usize) -> u64 {
-        spare.saturating_sub(header_bound(groups) + RECORD_MIN)
-    }
-
-    fn most(&self, groups: usize) -> u64 {
-        self.current.max(self.spare.map_or(0, |spare| Self::of_spare(spare, groups)))
-    }
-}
-
-/// Which part of the room something may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Use {
-    /// Entries: all but the reserve.
-    Entries,
-    /// Rewriting, which is to make room: all but half of the reserve.
-    Rewriting,
-    /// Votes, truncations, purges: all of it. They do not wait behind entries either.
-    Control,
-}
-
-/// Somebody who waits for room in the queue or on the disk.
-pub(super) struct Want {
-    pub(super) group: GroupId,
-    pub(super) bytes: u64,
-    pub(super) purpose: Use,
-    pub(super) answer: oneshot::Sender<io::Result<()>>,
-}
 
 /// Why nothing is accepted any more.
 #[derive(Clone, Debug)]
@@ -107,7 +67,7 @@ pub(super) struct State {
     pub(super) segments: Segments,
     pub(super) queue: Queue,
     pub(super) room: Room,
-    pub(super) wants: Vec<Want>,
+    pub(super) wants: VecDeque<Want>,
     cache: Cache,
     /// Groups whose committed index is not in the log yet.
     committed: BTreeSet<GroupId>,
@@ -136,7 +96,7 @@ impl State {
             segments,
             queue: Queue::default(),
             room: Room::default(),
-            wants: Vec::new(),
+            wants: VecDeque::new(),
             cache: Cache::default(),
             committed: BTreeSet::new(),
             next_sequence,
@@ -189,16 +149,15 @@ impl State {
 
     /// Appends entries that the group accepts. They can be read at once.
     pub(super) fn append(&mut self, group: GroupId, entries: Vec<Entry>, frame: &Frame) {
-        let mut sequence = self.push(group, frame, None);
+        let first = self.push(group, frame, None);
         let state = self.groups.entry(group).or_default();
-        for (entry, (effect, length)) in entries.into_iter().zip(&frame.effects) {
+        for ((sequence, entry), (effect, length)) in (first..).zip(entries).zip(&frame.effects) {
             let (term, size) = (entry.id.term.0, entry.size());
             let slot = Slot { term, segment: 0, offset: sequence as u32, length: *length, size: size as u32 };
             self.cache.bytes -= state.apply(effect, slot, &mut self.segments);
             self.cache.bytes += size;
             self.cache.order.push_back((group, sequence));
             state.remember(sequence, entry);
-            sequence += 1;
         }
         self.evict();
     }
@@ -327,18 +286,27 @@ impl State {
         }
     }
 
-    /// What the committer needs the next segment's file to hold.
+    /// How large the next segment's file should be, whoever waits.
+    pub(super) fn spare_needed(&self) -> u64 {
+        self.options.segment_bytes + header_bound(self.groups.len()) + RECORD_MIN
+    }
+
+    /// How large it must be for those who wait, too.
     pub(super) fn spare_wanted(&self) -> u64 {
         let wanted = self.wants.iter().map(|want| want.bytes + self.options.reserve_bytes).max();
         let groups = self.groups.len() + self.wants.len();
         self.options.segment_bytes.max(wanted.unwrap_or(0)) + header_bound(groups) + RECORD_MIN
     }
 
-    /// Whether the next segment's file is large enough.
+    /// Whether the next segment's file is there, and about as large as it should be.
     pub(super) fn has_spare(&self) -> bool {
-        let least = self.spare_wanted() - self.options.segment_bytes / 2;
-        let is_wanted = self.wants.iter().all(|want| self.fits(want.group, want.bytes, want.purpose));
-        self.room.spare.is_some_and(|spare| spare >= least) && (is_wanted || !self.queue.is_empty())
+        let least = self.spare_needed() - self.options.segment_bytes / 2;
+        self.room.spare.is_some_and(|spare| spare >= least)
+    }
+
+    /// Whether somebody waits who will not be helped by waiting for the queue.
+    pub(super) fn is_short(&self) -> bool {
+        self.queue.is_empty() && self.wants.iter().any(|want| !self.fits(want.group, want.bytes, want.purpose))
     }
 
     pub(super) fn usage(&self) -> Usage {
@@ -353,7 +321,7 @@ impl State {
     }
 
     /// Nothing is accepted from now on; gives those who wait.
-    pub(super) fn finish(&mut self, end: End) -> (Vec<Done>, Vec<Want>) {
+    pub(super) fn finish(&mut self, end: End) -> (Vec<Done>, VecDeque<Want>) {
         self.end.get_or_insert(end);
         self.queue.bytes = Vec::new();
         self.queue.ops = Vec::new();

@@ -7,5 +7,6 @@
 mod content;
 mod format;
 mod store;
+mod workers;
 
 pub use store::DiskSnapshots;

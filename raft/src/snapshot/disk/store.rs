@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::content::{Content, View, Writer};
+use super::workers;
 use crate::env::Env;
 use crate::fs::{Damaged, Fs, create_dir_durably};
 use crate::snapshot::{Snapshot, SnapshotMeta, SnapshotSink, SnapshotStore, SnapshotView};
@@ -156,7 +157,7 @@ impl Store {
         self.newest().snapshot.as_ref().is_some_and(|held| held.meta.last > meta.last)
     }
 
-    /// Runs what may take long on a thread of its own, so that nothing else waits for it.
+    /// Runs what may take long on a thread kept for that, so that nothing else waits for it.
     async fn run<T: Send + 'static>(
         self: &Arc<Self>,
         job: impl FnOnce(&Store) -> io::Result<T> + Send + 'static,
@@ -166,8 +167,7 @@ impl Store {
         }
         let (sender, receiver) = oneshot::channel();
         let store = Arc::clone(self);
-        let job = move || drop(sender.send(job(&store)));
-        std::thread::Builder::new().name("quorate-snapshot".into()).spawn(job)?;
+        workers::run(Box::new(move || drop(sender.send(job(&store)))))?;
         receiver.await.unwrap_or_else(|_| Err(io::Error::other("the thread that saved a snapshot has failed")))
     }
 }
