@@ -163,7 +163,10 @@ fn appends_wait_for_room_in_the_queue_and_a_large_one_is_not_passed_for_ever() {
             })
         });
         let small: Vec<_> = small.collect();
-        settle().await;
+        // Time stands still as long as somebody has something to do.
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
         let large = log.group(GroupId(100));
         large.append(vec![entry(1, 0, 2500)], Flushed::new(|result| result.unwrap())).await.unwrap();
         is_over.store(true, Ordering::Relaxed);

@@ -121,3 +121,20 @@ fn ten_thousand_groups_share_one_log() {
         assert_eq!(Model::read(&log).await.unwrap(), driver.now);
     });
 }
+
+#[test]
+fn a_log_that_is_opened_again_and_again_does_not_fall_to_pieces() {
+    run(|| async {
+        let mut disk = SimFs::new();
+        for life in 0..150 {
+            let mut driver = Driver::begin(open(disk.clone(), options()).unwrap()).await;
+            driver.append(GroupId(life % 5), 1, life / 5, &[10]).await.unwrap();
+            settle().await;
+            assert!(driver.log.usage().segments <= 75, "{:?}", driver.log.usage());
+            assert_eq!(Model::read(&driver.log).await.unwrap(), driver.now);
+            disk = disk.restart();
+        }
+        let log = open(disk, options()).unwrap();
+        assert_eq!(Model::read(&log).await.unwrap().group(GroupId(2)).entries.len(), 30);
+    });
+}

@@ -182,3 +182,17 @@ fn a_reception_that_is_given_up_leaves_no_file() {
         assert!(names().is_empty());
     });
 }
+
+#[test]
+fn a_forgotten_groups_snapshots_are_gone_for_good() {
+    run(|| async {
+        let disk = SimFs::new();
+        open(disk.clone()).unwrap().save(meta(10), numbers(10)).await.unwrap();
+        for _ in 0..2 {
+            DiskSnapshots::forget(&disk, Path::new(DIR), GroupId(4)).unwrap();
+        }
+        let disk = disk.crash(1);
+        assert!(disk.list(Path::new(DIR)).unwrap().is_empty());
+        assert_eq!(newest(&disk).await.unwrap(), None);
+    });
+}

@@ -21,6 +21,9 @@ use crate::log::Full;
 use crate::types::GroupId;
 use crate::watch;
 
+/// How long the committer waits for others when only they can go on.
+const BREATH: Duration = Duration::from_micros(50);
+
 /// The segment that is written to.
 struct Current {
     number: u32,
@@ -132,7 +135,9 @@ impl Committer {
         let is_waited_for = self.answer_wants(full.as_ref());
         let has_rewritten = self.rewriter.step(&self.shared)?;
         if has_worked || has_rewritten || is_waited_for {
-            self.pace.pause(Duration::ZERO).await;
+            // Those who were told that there is room are about to use it; those behind them wait for that.
+            let is_idle = !has_worked && !has_rewritten;
+            self.pace.pause(if is_idle { BREATH } else { Duration::ZERO }).await;
             return Ok(Next::Round);
         }
         let (is_empty, closing) = {
@@ -177,11 +182,13 @@ impl Committer {
                 effect => self.checkpoint.entry(op.group).or_default().apply(effect),
             }
         }
+        let start = self.shared.env.now();
         self.pace.pause(self.current.file.sync_delay()).await;
         self.current.file.sync_data()?;
+        let took = self.shared.env.now().since(start);
         self.synced = last;
         self.unmarked = true;
-        self.shared.state().synced(&batch.ops);
+        self.shared.state().synced(&batch.ops, took);
         Ok(())
     }
 
@@ -256,15 +263,17 @@ impl Committer {
     /// Tells those who wait for room that it is there, or why there is none. Whether anybody still waits.
     fn answer_wants(&self, full: Option<&Full>) -> bool {
         let mut state = self.shared.state();
-        // In their order: the first that does not fit holds up those behind it.
+        // In their order: the first that does not fit behind the others holds up those behind it.
+        let mut promised = 0;
         while let Some(want) = state.wants.front() {
-            let fits = state.fits(want.group, want.bytes, want.purpose);
-            let answer = match full.filter(|_| state.queue.is_empty()) {
+            let fits = state.fits_behind(promised, want.group, want.bytes, want.purpose);
+            let answer = match full.filter(|_| promised == 0 && state.queue.is_empty()) {
                 _ if fits => Ok(()),
                 Some(full) => Err(io::Error::new(io::ErrorKind::StorageFull, full.clone())),
                 None => break,
             };
             if let Some(want) = state.wants.pop_front() {
+                promised += want.bytes;
                 // Whoever has given up waiting does not want it.
                 let _ = want.answer.send(answer);
             }

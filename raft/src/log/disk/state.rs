@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::DiskLogOptions;
 use super::group::GroupState;
@@ -59,6 +60,10 @@ pub struct Usage {
     pub rewritten_bytes: u64,
     /// Writes that the committer synced since the log was opened.
     pub syncs: u64,
+    /// How long these syncs took together, and ...
+    pub sync_time: Duration,
+    /// ... the slowest of them. Election timeouts should be a multiple of what a sync may take.
+    pub slowest_sync: Duration,
 }
 
 pub(super) struct State {
@@ -102,7 +107,7 @@ impl State {
             next_sequence,
             written: next_sequence - 1,
             full: None,
-            full_seen: Moment(std::time::Duration::ZERO),
+            full_seen: Moment(Duration::ZERO),
             look_again: false,
             closing: false,
             end: None,
@@ -121,12 +126,17 @@ impl State {
 
     /// Whether so many bytes of a group may be queued now.
     pub(super) fn fits(&self, group: GroupId, bytes: u64, purpose: Use) -> bool {
+        self.fits_behind(0, group, bytes, purpose)
+    }
+
+    /// As [`Self::fits`], behind so many bytes that are promised to others.
+    pub(super) fn fits_behind(&self, promised: u64, group: GroupId, bytes: u64, purpose: Use) -> bool {
         let reserve = match purpose {
             Use::Entries => self.options.reserve_bytes,
             Use::Rewriting => self.options.reserve_bytes / 2,
             Use::Control => 0,
         };
-        let queued = self.queue.len();
+        let queued = self.queue.len() + promised;
         let is_short = queued == 0 || purpose == Use::Control || queued + bytes <= self.options.queue_bytes;
         let groups = self.groups.len() + usize::from(!self.groups.contains_key(&group));
         is_short && queued + bytes + reserve <= self.room.most(groups)
@@ -255,14 +265,16 @@ impl State {
         self.evict();
     }
 
-    /// A batch is on disk.
-    pub(super) fn synced(&mut self, ops: &[Op]) {
+    /// A batch is on disk; its sync took so long.
+    pub(super) fn synced(&mut self, ops: &[Op], took: Duration) {
         for op in ops {
             if let (Effect::Vote(vote), Some(state)) = (&op.effect, self.groups.get_mut(&op.group)) {
                 state.outline.vote = Some(*vote);
             }
         }
         self.usage.syncs += 1;
+        self.usage.sync_time += took;
+        self.usage.slowest_sync = self.usage.slowest_sync.max(took);
     }
 
     /// Lets go of the oldest entries at hand until the rest is within its bound. What is not written stays.

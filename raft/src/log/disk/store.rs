@@ -13,7 +13,7 @@ use super::room::Use;
 use super::segment::{Segment, Slot};
 use super::state::State;
 use crate::fs::{Damaged, File, read_exact_at};
-use crate::log::{Entry, Flushed, Full, LogState, LogStore};
+use crate::log::{Entry, Flushed, Full, LogState, LogStore, Payload};
 use crate::types::{GroupId, Index, LogId, Vote};
 
 /// How often at most a full disk is looked at again.
@@ -149,6 +149,7 @@ impl LogStore for GroupLog {
         if let Some((at, stray)) = (start..).zip(&entries).find(|(at, entry)| entry.id.index.0 != *at) {
             return Err(io::Error::other(format!("append of {} where {at} was due", stray.id)));
         }
+        let has_writes = entries.iter().any(|entry| matches!(entry.payload, Payload::Writes(_)));
         let frame = Frame::entries(self.group, &entries)?;
         let queue = |state: &mut State| {
             if let Some(held) = state.groups.get(&self.group).filter(|held| !held.outline.accepts(start)) {
@@ -159,7 +160,9 @@ impl LogStore for GroupLog {
             state.queue.done.push(Done::Flushed(flushed));
             Ok(())
         };
-        self.log.shared.enqueue(self.group, frame.bytes.len() as u64, Use::Entries, queue).await
+        // A new leader's first entry and a change of members are small, and help a group whose disk is full.
+        let purpose = if has_writes { Use::Entries } else { Use::Control };
+        self.log.shared.enqueue(self.group, frame.bytes.len() as u64, purpose, queue).await
     }
 
     async fn truncate_after(&self, last: Option<LogId>) -> io::Result<()> {

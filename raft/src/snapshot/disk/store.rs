@@ -94,6 +94,25 @@ impl DiskSnapshots {
     }
 }
 
+impl DiskSnapshots {
+    /// Removes all snapshots of a group that does not run here any more. Its log is to be forgotten first: a log may need
+    /// its snapshot, a snapshot does not need a log.
+    ///
+    /// # Errors
+    /// When the file system fails; calling again goes on.
+    pub fn forget(fs: &dyn Fs, dir: &Path, group: GroupId) -> io::Result<()> {
+        let of_group = dir.join(group.0.to_string());
+        if fs.metadata(&of_group)?.is_none() {
+            return Ok(());
+        }
+        for name in fs.list(&of_group)? {
+            fs.remove(&of_group.join(name))?;
+        }
+        fs.remove_dir(&of_group)?;
+        fs.sync_dir(dir)
+    }
+}
+
 fn path_of(dir: &Path, meta: &SnapshotMeta) -> PathBuf {
     let (term, end) = meta.last.map_or((0, 0), |last| (last.term.0, last.index.0.saturating_add(1)));
     dir.join(format!("{term:020}-{end:020}{FINISHED}"))
