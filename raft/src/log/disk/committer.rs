@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::metrics::LogMetrics;
 use super::queue::Batch;
 use super::record::{self, Effect};
 use super::rewrite::Rewriter;
@@ -49,6 +50,7 @@ pub(super) struct Committer {
     /// Whether the last batch is not yet marked as synced.
     unmarked: bool,
     rewriter: Rewriter,
+    metrics: LogMetrics,
     buffer: Vec<u8>,
     _lock: DirLock,
     /// Dropped last: whoever waits for the end finds the lock released.
@@ -84,6 +86,7 @@ impl Committer {
             synced,
             unmarked: false,
             rewriter: Rewriter::default(),
+            metrics: LogMetrics::new(),
             buffer: Vec::new(),
             _lock: lock,
             _ended: ended,
@@ -189,6 +192,9 @@ impl Committer {
         self.synced = last;
         self.unmarked = true;
         self.shared.state().synced(&batch.ops, took);
+        self.metrics.synced(batch.bytes.len(), took);
+        let rewritten = batch.ops.iter().filter(|op| op.from.is_some()).map(|op| u64::from(op.length)).sum();
+        self.metrics.rewritten(rewritten);
         Ok(())
     }
 

@@ -14,6 +14,7 @@ mod committer;
 mod error;
 mod group;
 mod log;
+pub mod metrics;
 mod options;
 mod outline;
 mod queue;
