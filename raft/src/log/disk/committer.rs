@@ -118,7 +118,7 @@ impl Committer {
                 Ok(Next::End) => return self.shared.finish(End::Closed),
                 Err(error) => {
                     tracing::error!(dir = %self.shared.dir.display(), %error, "the log has failed");
-                    return self.shared.finish(End::Poisoned(error.to_string().into()));
+                    return self.shared.finish(End::poisoned_by(&error));
                 }
             }
         }
@@ -157,11 +157,12 @@ impl Committer {
     /// Writes a batch, syncs it, tells who waits for it.
     async fn commit(&mut self, mut batch: Batch) -> io::Result<()> {
         let outcome = self.write(&mut batch).await;
+        if let Err(error) = &outcome {
+            // Before anybody is told, so that whoever acts on it finds the log closed.
+            self.shared.finish(End::poisoned_by(error));
+        }
         for done in std::mem::take(&mut batch.done) {
-            done.complete(match &outcome {
-                Ok(()) => Ok(()),
-                Err(error) => Err(End::Poisoned(error.to_string().into()).error()),
-            });
+            done.complete(outcome.as_ref().map_err(|error| End::poisoned_by(error).error()).copied());
         }
         batch.bytes.clear();
         batch.bytes.shrink_to(1 << 20);

@@ -6,9 +6,8 @@
 //! when the disk is full, entries are refused before that, and votes, truncations and purges go on.
 //! Leaves out: encryption; what to do when the disk has failed.
 //!
-//! From the caller to the disk: [`store`] frames records and queues them in [`state`], where entries can be read from then
-//! on; the [`committer`] writes them; [`recovery`] reads them back, with [`tail`] judging the end; [`rewrite`] keeps the
-//! log small.
+//! From the caller to the disk: `store` frames records and queues them in `state`, where entries can be read from then on;
+//! the `committer` writes them; `recovery` reads them back, with `tail` judging the end; `rewrite` keeps the log small.
 
 mod committer;
 mod error;

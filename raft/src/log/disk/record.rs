@@ -1,14 +1,16 @@
 //! A record: one operation of one group, as its bytes stand in a segment.
 //!
-//!     0  u64  XXH3 of all that follows, seeded with the segment's salt
-//!     8  u32  length of the payload
-//!    12  u8   kind
-//!    13  u8   version of the payload
-//!    14  u16  zero
-//!    16  u64  sequence number: one more than the record before, in whatever segment
-//!    24  u64  synced: the last sequence number that was on disk for certain when this was written
-//!    32  u64  group
-//!    40       payload, and zeros to a multiple of 8
+//! ```text
+//!  0  u64  XXH3 of all that follows, seeded with the segment's salt
+//!  8  u32  length of the payload
+//! 12  u8   kind
+//! 13  u8   version of the payload
+//! 14  u16  zero
+//! 16  u64  sequence number: one more than the record before, in whatever segment
+//! 24  u64  synced: the last sequence number that was on disk for certain when this was written
+//! 32  u64  group
+//! 40       payload, and zeros to a multiple of 8
+//! ```
 //!
 //! Numbers are little-endian. The salt is random: nothing that a client has written into an entry can pass for a record.
 

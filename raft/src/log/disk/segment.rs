@@ -1,14 +1,16 @@
 //! A segment: a file of records behind a header that makes the segments before it unnecessary, but for live entries.
 //!
-//!     0  [u8; 8]  "QUORATE" and a zero
-//!     8  u32      version of the format
-//!    12  u32      length of the checkpoint
-//!    16  u64      number of the segment
-//!    24  u64      sequence number of the first record
-//!    32  u64      salt of the checksums
-//!    40           checkpoint: all groups without their entries, as they were before the first record;
-//!                 zeros to a multiple of 8
-//!        u64      XXH3 of all that stands before it
+//! ```text
+//!  0  [u8; 8]  "QUORATE" and a zero
+//!  8  u32      version of the format
+//! 12  u32      length of the checkpoint
+//! 16  u64      number of the segment
+//! 24  u64      sequence number of the first record
+//! 32  u64      salt of the checksums
+//! 40           checkpoint: all groups without their entries, as they were before the first record;
+//!              zeros to a multiple of 8
+//!     u64      XXH3 of all that stands before it
+//! ```
 //!
 //! The records follow. Numbers are little-endian.
 

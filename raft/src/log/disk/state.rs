@@ -27,6 +27,10 @@ pub(super) enum End {
 }
 
 impl End {
+    pub(super) fn poisoned_by(error: &io::Error) -> End {
+        End::Poisoned(error.to_string().into())
+    }
+
     pub(super) fn error(&self) -> io::Error {
         match self {
             End::Closed => io::Error::other("the log is closed"),

@@ -1,14 +1,16 @@
 //! The bytes of a snapshot's file.
 //!
-//!     0  [u8; 8]  "QUOSNAP" and a zero
-//!     8  u32      version of the format
-//!    12  u32      zero
-//!    16  u64      group
-//!    24  u64      salt of the checksums
-//!    32           chunks, each: u32 length, u64 XXH3 of the content, seeded with the salt and the chunk's number; content
-//!                 trailer: what the snapshot stands for, how many bytes, and the XXH3 of all content
-//!        u32      length of the trailer
-//!        u64      XXH3 of the first 32 bytes, the trailer and its length
+//! ```text
+//!  0  [u8; 8]  "QUOSNAP" and a zero
+//!  8  u32      version of the format
+//! 12  u32      zero
+//! 16  u64      group
+//! 24  u64      salt of the checksums
+//! 32           chunks, each: u32 length, u64 XXH3 of the content, seeded with the salt and the chunk's number; content
+//!              trailer: what the snapshot stands for, how many bytes, and the XXH3 of all content
+//!     u32      length of the trailer
+//!     u64      XXH3 of the first 32 bytes, the trailer and its length
+//! ```
 //!
 //! Numbers are little-endian. A file that has no trailer yet has another name.
 
