@@ -15,6 +15,7 @@
 //! Numbers are little-endian. The salt is random: nothing that a client has written into an entry can pass for a record.
 
 use std::io;
+use std::ops::RangeInclusive;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -195,6 +196,13 @@ impl<'a> Record<'a> {
             payload: &record[HEAD..HEAD + payload],
             length: record.len(),
         })
+    }
+
+    /// As [`Self::parse`], if it has one of these sequence numbers. What cannot be meant is not even summed up: whatever
+    /// else stands in a file, looking for records in it takes no longer than reading it a few times.
+    pub(super) fn find(bytes: &'a [u8], salt: u64, sequences: &RangeInclusive<u64>) -> Option<Record<'a>> {
+        let sequence = u64_at(bytes.get(..HEAD)?, 16);
+        if sequences.contains(&sequence) { Self::parse(bytes, salt) } else { None }
     }
 
     /// Whether it says no more than what is synced.

@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 
-use super::record::{ALIGN, Record};
+use super::record::{ALIGN, HEAD, Record};
 use crate::fs::{Damaged, File};
 
 /// Takes records off the list that are known to have been synced.
@@ -36,11 +36,13 @@ pub(super) fn cut(
     expected: u64,
     doubtful: &mut VecDeque<(u64, usize)>,
 ) -> Result<usize, Damaged> {
+    // No more than fit into the rest of the file.
+    let sequences = expected..=expected + (bytes.len() / HEAD) as u64;
     let mut next = at;
     while let Some(rest) = bytes.get(next..)
         && !rest.is_empty()
     {
-        let Some(record) = Record::parse(rest, salt) else {
+        let Some(record) = Record::find(rest, salt, &sequences) else {
             next += ALIGN;
             continue;
         };
