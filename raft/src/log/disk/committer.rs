@@ -5,7 +5,7 @@
 //! deleted only when everything that made it unnecessary is on disk.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::queue::Batch;
 use super::record::{self, Effect};
 use super::rewrite::Rewriter;
 use super::room::Room;
-use super::segment::{self, Checkpoint, SPARE, Segment};
+use super::segment::{self, Checkpoint, SPARE, Segment, USED};
 use super::shared::{Pace, Shared};
 use super::state::End;
 use crate::fs::{DirLock, File, OpenMode};
@@ -24,6 +24,9 @@ use crate::watch;
 
 /// How long the committer waits for others when only they can go on.
 const BREATH: Duration = Duration::from_micros(50);
+
+/// How many files are kept that were segments.
+const USED_MAX: usize = 2;
 
 /// The segment that is written to.
 struct Current {
@@ -51,6 +54,8 @@ pub(super) struct Committer {
     unmarked: bool,
     rewriter: Rewriter,
     metrics: LogMetrics,
+    /// Files that were segments.
+    used: Vec<PathBuf>,
     buffer: Vec<u8>,
     _lock: DirLock,
     /// Dropped last: whoever waits for the end finds the lock released.
@@ -87,6 +92,7 @@ impl Committer {
             unmarked: false,
             rewriter: Rewriter::default(),
             metrics: LogMetrics::new(),
+            used: Vec::new(),
             buffer: Vec::new(),
             _lock: lock,
             _ended: ended,
@@ -219,17 +225,25 @@ impl Committer {
         Ok(())
     }
 
-    /// Deletes segments, oldest first and one by one: what is left after a crash has no gap.
+    /// Deletes segments, oldest first and one by one: what is left after a crash has no gap. A few files are kept to be
+    /// segments again: a disk syncs what was written before sooner than what was only allocated.
     fn remove(&mut self, dead: &[u32]) -> io::Result<()> {
         for number in dead {
             let mut state = self.shared.state();
-            let removed = state.segments.0.remove(number);
+            let Some(segment) = state.segments.0.remove(number) else { continue };
             state.look_again |= state.full.is_some();
+            let is_usual = segment.end <= state.spare_needed();
             drop(state);
-            if let Some(segment) = removed {
+            // Somebody may still be reading; nobody can begin to any more.
+            let is_unread = Arc::strong_count(&segment.file) == 1;
+            if is_usual && is_unread && self.used.len() < USED_MAX {
+                let used = self.shared.dir.join(format!("{USED}{number}"));
+                self.shared.fs.rename(&segment.path, &used)?;
+                self.used.push(used);
+            } else {
                 self.shared.fs.remove(&segment.path)?;
-                self.shared.fs.sync_dir(&self.shared.dir)?;
             }
+            self.shared.fs.sync_dir(&self.shared.dir)?;
         }
         Ok(())
     }
@@ -246,7 +260,7 @@ impl Committer {
             usual.into_iter().chain(is_short.then(|| state.spare_wanted()))
         };
         for bytes in sizes {
-            let made = allocate_spare(&self.shared, bytes);
+            let made = allocate_spare(&self.shared, bytes, &mut self.used);
             let mut state = self.shared.state();
             state.full_seen = self.shared.env.now();
             match made {
@@ -300,10 +314,14 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Makes the spare file as large as wanted. One that could not be grown is as it was.
-fn allocate_spare(shared: &Shared, bytes: u64) -> io::Result<()> {
+/// Makes the spare file as large as wanted, of a used one if there is any. One that could not be grown is as it was.
+fn allocate_spare(shared: &Shared, bytes: u64, used: &mut Vec<PathBuf>) -> io::Result<()> {
     let path = shared.dir.join(SPARE);
     let had_one = shared.state().room.spare.is_some();
+    if let (false, Some(used)) = (had_one, used.pop()) {
+        // What is in it is no record of the segment that it becomes: that has another salt.
+        shared.fs.rename(&used, &path)?;
+    }
     let made = shared.fs.open(&path, OpenMode::Create).and_then(|file| file.allocate(bytes));
     if made.as_ref().is_err_and(is_full) && !had_one {
         // What was allocated of it is better used by others.
@@ -323,7 +341,7 @@ fn make_room(shared: &Shared) -> io::Result<()> {
     };
     let mut bytes = wanted;
     loop {
-        match allocate_spare(shared, bytes) {
+        match allocate_spare(shared, bytes, &mut Vec::new()) {
             Ok(()) => break,
             Err(error) if is_full(&error) && bytes > least => bytes = (bytes / 2).max(least),
             Err(error) => return Err(error),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::error::OpenError;
 use super::group::GroupState;
 use super::record::{Effect, Record};
-use super::segment::{self, Header, SPARE, Segment, Segments, Slot};
+use super::segment::{self, Header, SPARE, Segment, Segments, Slot, USED};
 use super::state::outlines;
 use super::tail;
 use crate::fs::{Damaged, File, Fs, OpenMode, read_exact_at};
@@ -31,8 +31,8 @@ pub(super) struct Recovered {
 /// Reads the log in `dir`, and puts its end right.
 pub(super) fn recover(fs: &dyn Fs, dir: &Path) -> Result<Recovered, OpenError> {
     let names = fs.list(dir)?;
-    if names.iter().any(|name| name == SPARE) {
-        fs.remove(&dir.join(SPARE))?;
+    for name in names.iter().filter(|name| *name == SPARE || name.starts_with(USED)) {
+        fs.remove(&dir.join(name))?;
     }
     let numbers: Vec<u32> = names.iter().filter_map(|name| segment::number(name)).collect();
     if let Some(gap) = numbers.windows(2).find(|pair| pair[0] + 1 != pair[1]) {

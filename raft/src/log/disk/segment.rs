@@ -41,6 +41,9 @@ const SUM: usize = 8;
 /// The name of the file that is to become the next segment.
 pub(super) const SPARE: &str = "spare";
 
+/// What the names of files begin with that were segments, and may become segments again.
+pub(super) const USED: &str = "used-";
+
 /// A segment's path.
 pub(super) fn path(dir: &Path, number: u32) -> PathBuf {
     dir.join(format!("{number:010}.log"))
