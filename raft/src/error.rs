@@ -44,6 +44,9 @@ pub enum Rejected {
     /// A read could not meet its consistency: the bound cannot be met here and the leader does not answer.
     #[error("the consistency asked for cannot be met: {0}")]
     Consistency(String),
+    /// The leader's log takes no entries until its disk has room again.
+    #[error("the leader's disk is full: {0}")]
+    DiskFull(String),
 }
 
 /// The outcome cannot be known from here: it may have happened, or may still. Retry only through a session.

@@ -48,6 +48,7 @@ pub const SESSIONS: &str = "quorate_group_sessions";
 
 /// Tells the installed recorder what the names mean. Once, after it was installed.
 pub fn describe() {
+    crate::log::disk::metrics::describe();
     describe_counter!(WRITES, Unit::Count, "Writes that callers on this node made, by outcome.");
     describe_histogram!(WRITE_SECONDS, Unit::Seconds, "From the call to the acknowledgement of a write.");
     describe_histogram!(WRITES_PER_ENTRY, Unit::Count, "How many writes shared an entry of the log.");

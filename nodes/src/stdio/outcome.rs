@@ -17,6 +17,7 @@ impl From<Rejected> for ErrorReply {
             Rejected::NotLeader { .. } => unavailable("not_leader"),
             Rejected::LeaderNotReady(_) => unavailable("leader_not_ready"),
             Rejected::Overloaded => unavailable("overloaded"),
+            Rejected::DiskFull(_) => unavailable("disk_full"),
             Rejected::Deadline(_) => unavailable("not_started"),
             Rejected::NoSuchGroup(_) => unavailable("no_such_group"),
             Rejected::Stopped => unavailable("node_stopped"),

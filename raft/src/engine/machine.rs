@@ -160,9 +160,19 @@ impl RaftSnapshotBuilder<TypeConfig> for MachineAdapter {
 
     async fn build_snapshot(&mut self) -> Result<RaftSnapshot, io::Error> {
         let (meta, view) = self.0.view();
-        let kept = self.0.snapshots.save(meta, view).await?;
-        self.0.metrics.snapshots_taken.increment(1);
-        Ok(RaftSnapshot { meta: meta_into(&kept.meta), snapshot: kept.view })
+        match self.0.snapshots.save(meta, Arc::clone(&view)).await {
+            Ok(kept) => {
+                self.0.metrics.snapshots_taken.increment(1);
+                Ok(RaftSnapshot { meta: meta_into(&kept.meta), snapshot: kept.view })
+            }
+            // Any error would stop the replica. A snapshot of nothing is older than the newest one, and passed over; who
+            // wants one asks again.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                tracing::warn!(%error, "no snapshot: the disk is full");
+                Ok(RaftSnapshot { meta: RaftSnapshotMeta::default(), snapshot: view })
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -29,7 +29,7 @@ use crate::env::{Env, Moment};
 use crate::error::{Fatal, Rejected, Unknown, WriteError};
 use crate::group::{GroupOptions, Leadership, Status};
 use crate::host::Caller;
-use crate::log::{LogStore, Write};
+use crate::log::{Entry, Full, LogStore, Write};
 use crate::machine::{Machine, Undecodable};
 use crate::metrics::HostMetrics;
 use crate::snapshot::SnapshotStore;
@@ -141,7 +141,18 @@ impl Replica {
         }
     }
 
+    /// Whether about so many bytes of writes may be proposed, or accepted from a leader, as far as the log's disk goes.
+    pub(crate) fn admits(&self, bytes: u64) -> Result<(), Rejected> {
+        self.log.admits(bytes).map_err(|Full(text)| Rejected::DiskFull(text))
+    }
+
     async fn append(&self, append: Append) -> Reply {
+        // Before openraft sees it: an error of the log would stop the replica. Heartbeats have no entries.
+        if !append.entries.is_empty()
+            && let Err(full) = self.admits(append.entries.iter().map(Entry::size).sum())
+        {
+            return Reply::Refused(full);
+        }
         let (leader, came) = (append.vote.node, self.env.now());
         let reply = inbound::append(&self.raft, append).await;
         // Refused for the state of the log or not: its sender leads, as far as this replica's term goes.

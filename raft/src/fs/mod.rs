@@ -9,6 +9,7 @@
 //! is a thread of its own on a real disk and a task in a simulation, where nothing blocks. A disk that is slow in
 //! virtual time cannot block either: it says so through [`File::sync_delay`].
 
+mod damaged;
 mod faulty;
 mod operation;
 mod real;
@@ -23,6 +24,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+pub use damaged::Damaged;
 pub use faulty::{Fault, FaultyFs, Rule, When};
 pub use operation::{FsError, Operation};
 pub use real::RealFs;

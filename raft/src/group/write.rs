@@ -174,6 +174,9 @@ impl GroupCore {
             let attempt = self.write_one_here(write, route.deadline, route.timeout()).await;
             return attempt.map(|outcome| vec![Ok(outcome)]);
         }
+        if let Err(full) = self.replica.admits(writes.iter().map(Write::size).sum()) {
+            return Attempt::Failed(full.into());
+        }
         let proposed = join_all(self.replica.propose_many(writes.iter().cloned()));
         let Some(proposed) = self.until(route.deadline, proposed).await else {
             return Attempt::Unknown(Unknown::Deadline(route.timeout()));
@@ -190,6 +193,9 @@ impl GroupCore {
     }
 
     async fn write_one_here(&self, write: &Write, deadline: Moment, timeout: Duration) -> Attempt<WriteOutcome> {
+        if let Err(full) = self.replica.admits(write.size()) {
+            return Attempt::Failed(full.into());
+        }
         match self.until(deadline, self.replica.propose(write.clone())).await {
             Some(answer) => judged(self.answered(answer)),
             None => Attempt::Unknown(Unknown::Deadline(timeout)),
@@ -298,6 +304,7 @@ fn is_passing(cause: &Rejected) -> bool {
         | Rejected::NoSuchGroup(_)
         | Rejected::Stopped => true,
         Rejected::Overloaded
+        | Rejected::DiskFull(_)
         | Rejected::Deadline(_)
         | Rejected::Invalid(_)
         | Rejected::Session(_)

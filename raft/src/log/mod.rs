@@ -4,6 +4,7 @@
 //! crash, and so does everything queued before it (one FIFO); entries are readable as soon as `append` returns.
 //! Leaves out: what entries mean, and when to purge.
 
+pub mod disk;
 mod memory;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::sessions::Stamp;
 use crate::types::{Index, LogId, LogTime, Membership, Vote};
 
+pub use disk::{DiskLog, DiskLogOptions};
 pub use memory::MemoryLog;
 
 /// One entry of a group's log.
@@ -148,6 +150,11 @@ pub struct LogState {
     pub last: Option<LogId>,
 }
 
+/// The log takes no entries because its disk is full. Nothing is damaged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the log's disk is full: {0}")]
+pub struct Full(pub String);
+
 /// Called once an append is durable, from any thread. An error is final: the group stops.
 pub struct Flushed(Box<dyn FnOnce(io::Result<()>) + Send>);
 
@@ -208,4 +215,14 @@ pub trait LogStore: Send + Sync + 'static {
 
     /// About how many bytes the held entries take.
     fn bytes(&self) -> u64;
+
+    /// Whether about so many bytes of new entries are welcome. To be asked before anything is proposed or accepted from a
+    /// leader: once entries are appended, an error stops the group.
+    ///
+    /// # Errors
+    /// [`Full`] as long as the disk is; asking again is how one learns that it is not any more.
+    fn admits(&self, bytes: u64) -> Result<(), Full> {
+        let _ = bytes;
+        Ok(())
+    }
 }

@@ -4,6 +4,7 @@
 //! moment once it held one.
 //! Leaves out: who decides to take one (the engine, by bytes of log), and how one travels (the transport's chunks).
 
+pub mod disk;
 mod memory;
 mod records;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{LogId, Membership};
 
+pub use disk::DiskSnapshots;
 pub use memory::MemorySnapshots;
 pub use records::{RecordReader, Records, read_records};
 

@@ -2,13 +2,18 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate::log::{Action, Entry, Flushed, LogState, LogStore, MemoryLog, Payload, Proposal, Write};
-use quorate::types::{Index, LogId, LogTime, Membership, NodeId, Term, Vote};
+use quorate::env::RealEnv;
+use quorate::fs::SimFs;
+use quorate::log::{
+    Action, DiskLog, DiskLogOptions, Entry, Flushed, LogState, LogStore, MemoryLog, Payload, Proposal, Write,
+};
+use quorate::types::{GroupId, Index, LogId, LogTime, Membership, NodeId, Term, Vote};
 
 /// An adapter under test: opens the one log again and again, as the lives of a replica do.
 trait Adapter {
@@ -18,6 +23,80 @@ trait Adapter {
 impl Adapter for MemoryLog {
     fn open(&self) -> Arc<dyn LogStore> {
         Arc::new(self.clone())
+    }
+}
+
+/// A log on disk. Opening it kills the process that had it; handles of an earlier life go on with the present one.
+#[derive(Clone)]
+struct OnDisk(Arc<Mutex<(SimFs, Arc<dyn LogStore>)>>);
+
+impl OnDisk {
+    fn new() -> Self {
+        let disk = SimFs::new();
+        let log = Self::life(&disk);
+        OnDisk(Arc::new(Mutex::new((disk, log))))
+    }
+
+    fn life(disk: &SimFs) -> Arc<dyn LogStore> {
+        let options = DiskLogOptions { segment_bytes: 8 << 10, cache_bytes: 1000, ..DiskLogOptions::default() };
+        let log = DiskLog::open(Arc::new(disk.clone()), Arc::new(RealEnv), Path::new("/log"), options);
+        log.unwrap().group(GroupId(5))
+    }
+
+    fn now(&self) -> Arc<dyn LogStore> {
+        Arc::clone(&self.0.lock().unwrap().1)
+    }
+}
+
+impl Adapter for OnDisk {
+    fn open(&self) -> Arc<dyn LogStore> {
+        let mut life = self.0.lock().unwrap();
+        let disk = life.0.restart();
+        *life = (disk.clone(), Self::life(&disk));
+        Arc::new(self.clone())
+    }
+}
+
+#[async_trait::async_trait]
+impl LogStore for OnDisk {
+    async fn state(&self) -> io::Result<LogState> {
+        self.now().state().await
+    }
+
+    async fn read(&self, from: Index, to: Index) -> io::Result<Vec<Entry>> {
+        self.now().read(from, to).await
+    }
+
+    async fn append(&self, entries: Vec<Entry>, flushed: Flushed) -> io::Result<()> {
+        self.now().append(entries, flushed).await
+    }
+
+    async fn truncate_after(&self, last: Option<LogId>) -> io::Result<()> {
+        self.now().truncate_after(last).await
+    }
+
+    async fn purge(&self, through: LogId) -> io::Result<()> {
+        self.now().purge(through).await
+    }
+
+    async fn save_vote(&self, vote: Vote) -> io::Result<()> {
+        self.now().save_vote(vote).await
+    }
+
+    async fn vote(&self) -> io::Result<Option<Vote>> {
+        self.now().vote().await
+    }
+
+    async fn save_committed(&self, committed: Option<LogId>) -> io::Result<()> {
+        self.now().save_committed(committed).await
+    }
+
+    async fn committed(&self) -> io::Result<Option<LogId>> {
+        self.now().committed().await
+    }
+
+    fn bytes(&self) -> u64 {
+        self.now().bytes()
     }
 }
 
@@ -217,6 +296,12 @@ macro_rules! every_adapter {
             #[tokio::test]
             async fn $claim() {
                 super::$claim(&super::MemoryLog::new()).await;
+            }
+        )* }
+        mod disk { $(
+            #[tokio::test]
+            async fn $claim() {
+                super::$claim(&super::OnDisk::new()).await;
             }
         )* }
     };

@@ -1,13 +1,17 @@
 //! The snapshots' port.
 
 use std::io;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use quorate::env::RealEnv;
+use quorate::fs::SimFs;
 use quorate::snapshot::{
-    MemorySnapshots, Records, Snapshot, SnapshotMeta, SnapshotReader, SnapshotStore, SnapshotView, read_records,
+    DiskSnapshots, MemorySnapshots, Records, Snapshot, SnapshotMeta, SnapshotReader, SnapshotSink, SnapshotStore,
+    SnapshotView, read_records,
 };
-use quorate::types::{Index, LogId, Membership, NodeId, Term};
+use quorate::types::{GroupId, Index, LogId, Membership, NodeId, Term};
 
 /// An adapter under test: opens the one store again and again, as the lives of a replica do.
 trait Adapter {
@@ -17,6 +21,49 @@ trait Adapter {
 impl Adapter for MemorySnapshots {
     fn open(&self) -> Arc<dyn SnapshotStore> {
         Arc::new(self.clone())
+    }
+}
+
+/// Snapshots on disk, opened anew each time; handles of an earlier life go on with the present one.
+#[derive(Clone)]
+struct OnDisk(SimFs, Arc<Mutex<Arc<DiskSnapshots>>>);
+
+impl OnDisk {
+    fn new() -> Self {
+        let disk = SimFs::new();
+        let store = Self::life(&disk);
+        OnDisk(disk, Arc::new(Mutex::new(store)))
+    }
+
+    fn life(disk: &SimFs) -> Arc<DiskSnapshots> {
+        let fs = Arc::new(disk.clone());
+        Arc::new(DiskSnapshots::open(fs, Arc::new(RealEnv), Path::new("/snapshots"), GroupId(3)).unwrap())
+    }
+
+    fn now(&self) -> Arc<DiskSnapshots> {
+        Arc::clone(&self.1.lock().unwrap())
+    }
+}
+
+impl Adapter for OnDisk {
+    fn open(&self) -> Arc<dyn SnapshotStore> {
+        *self.1.lock().unwrap() = Self::life(&self.0);
+        Arc::new(self.clone())
+    }
+}
+
+#[async_trait::async_trait]
+impl SnapshotStore for OnDisk {
+    async fn save(&self, meta: SnapshotMeta, view: Arc<dyn SnapshotView>) -> io::Result<Snapshot> {
+        self.now().save(meta, view).await
+    }
+
+    async fn latest(&self) -> io::Result<Option<Snapshot>> {
+        self.now().latest().await
+    }
+
+    async fn receive(&self) -> io::Result<Box<dyn SnapshotSink>> {
+        self.now().receive().await
     }
 }
 
@@ -158,6 +205,12 @@ macro_rules! every_adapter {
             #[tokio::test]
             async fn $claim() {
                 super::$claim(&super::MemorySnapshots::new()).await;
+            }
+        )* }
+        mod disk { $(
+            #[tokio::test]
+            async fn $claim() {
+                super::$claim(&super::OnDisk::new()).await;
             }
         )* }
     };
