@@ -26,8 +26,8 @@ pub mod types;
 pub mod watch;
 
 pub use error::{AdminError, Fatal, ReadError, Rejected, Unknown, WriteError};
-pub use group::{Group, GroupOptions, Leadership, Role, Status, WriteOptions, Written};
-pub use host::{Evidence, GroupSpec, Host, HostConfig, TakeOver, TakeOverRefusal};
+pub use group::{Described, Group, GroupOptions, Leadership, Role, Status, WriteOptions, Written};
+pub use host::{Evidence, GroupSpec, Host, HostConfig, RemoteGroup, TakeOver, TakeOverRefusal};
 pub use machine::{EntryContext, StateMachine};
 pub use reads::{Consistency, Proof, ReadReply};
 pub use types::{ClientId, ClusterId, GroupId, Index, LogId, LogTime, Membership, NodeId, Term};

@@ -1,6 +1,7 @@
 //! A group on one node, in bytes: what the typed handle and the messages of other nodes come down to.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -13,7 +14,10 @@ use crate::host::Caller;
 use crate::metrics::HostMetrics;
 use crate::reads::Freshness;
 use crate::transport::{Reply, Request};
-use crate::types::{GroupId, NodeId};
+use crate::types::{GroupId, Index, NodeId};
+
+/// How long another node may have this one wait for an index.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// A group on one node.
 pub(crate) struct GroupCore {
@@ -67,6 +71,13 @@ impl GroupCore {
                 let leadership = leadership.borrow();
                 Reply::Leader { leader: leadership.leader, term: leadership.term }
             }
+            Request::Applied { past, timeout } => {
+                let next = past.map_or(Index(0), Index::next);
+                let deadline = self.env.now() + timeout.min(WAIT_MAX);
+                self.until(deadline, pin!(self.replica.reach(Some(next)))).await;
+                Reply::Applied(self.replica.applied())
+            }
+            Request::Describe => Reply::Described(Box::new(self.replica.status().into())),
             consensus => self.replica.consensus(consensus).await,
         }
     }

@@ -31,7 +31,7 @@ use crate::watch;
 pub(crate) use self::core::GroupCore;
 pub(crate) use self::route::{Route, Target};
 pub use options::GroupOptions;
-pub use status::{Leadership, Role, Status};
+pub use status::{Described, Leadership, Role, Status};
 
 /// How a write is to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -284,7 +284,7 @@ impl<M: StateMachine> Group<M> {
     }
 }
 
-fn read_outcome<R: serde::de::DeserializeOwned>(outcome: WriteOutcome) -> Result<Written<R>, WriteError> {
+pub(crate) fn read_outcome<R: serde::de::DeserializeOwned>(outcome: WriteOutcome) -> Result<Written<R>, WriteError> {
     match decode(&outcome.reply) {
         Ok(reply) => Ok(Written { at: outcome.at, reply, replayed: outcome.replayed }),
         // It was carried out, but by a machine of another version.

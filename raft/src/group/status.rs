@@ -60,3 +60,46 @@ pub struct Status {
     /// On the leader: how far each other replica's log is known to agree.
     pub replication: Vec<(NodeId, Option<LogId>)>,
 }
+
+/// A [`Status`] as it travels between nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Described {
+    /// The replica's node.
+    pub node: NodeId,
+    /// What the replica is.
+    pub role: Role,
+    /// The replica's term.
+    pub term: Term,
+    /// The leader of that term, once a quorum has elected it.
+    pub leader: Option<NodeId>,
+    /// The membership that the replica acts on.
+    pub membership: Membership,
+    /// The last index of its log.
+    pub last: Option<Index>,
+    /// What it knows to be committed.
+    pub committed: Option<Index>,
+    /// What it has applied.
+    pub applied: Option<Index>,
+    /// What its newest snapshot covers.
+    pub snapshot: Option<Index>,
+    /// About how many bytes its log holds.
+    pub log_bytes: u64,
+}
+
+impl From<Status> for Described {
+    fn from(status: Status) -> Self {
+        let index = |id: LogId| id.index;
+        Described {
+            node: status.node,
+            role: status.leadership.role,
+            term: status.leadership.term,
+            leader: status.leadership.leader,
+            membership: status.leadership.membership,
+            last: status.last,
+            committed: status.committed.map(index),
+            applied: status.applied.map(index),
+            snapshot: status.snapshot.map(index),
+            log_bytes: status.log_bytes,
+        }
+    }
+}

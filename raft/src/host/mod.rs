@@ -5,6 +5,7 @@
 //! Leaves out: placement (which nodes replicate which group), which belongs to the user.
 
 mod caller;
+mod remote;
 mod take_over;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::transport::{Answer, Envelope, Inbound, Once, Reply, Request, Transpor
 use crate::types::{ClusterId, GroupId, Incarnation, NodeId};
 
 pub(crate) use caller::Caller;
+pub use remote::RemoteGroup;
 pub use take_over::{Evidence, TakeOver, TakeOverRefusal};
 
 /// Who this node is.

@@ -19,7 +19,7 @@ impl GroupCore {
         query: Bytes,
         timeout: Duration,
     ) -> Result<ReadReply<Bytes>, ReadError> {
-        let result = self.read_as_asked(consistency, query, timeout).await;
+        let result = self.read_as_asked(consistency, query, timeout, self.options.hops_max).await;
         self.metrics.read(consistency, &result, |reply| reply.proof.served_by == self.node);
         result
     }
@@ -29,13 +29,14 @@ impl GroupCore {
         consistency: Consistency,
         query: Bytes,
         timeout: Duration,
+        hops: u8,
     ) -> Result<ReadReply<Bytes>, ReadError> {
         match consistency {
             Consistency::Linearizable | Consistency::Lease => {
-                self.read_leader(consistency, query, timeout, self.options.hops_max).await
+                self.read_leader(consistency, query, timeout, hops).await
             }
             Consistency::LinearizableHere => self.read_here(&query, timeout).await,
-            Consistency::Bounded(bound) => self.read_bounded(bound, query, timeout).await,
+            Consistency::Bounded(bound) => self.read_bounded(bound, query, timeout, hops).await,
             Consistency::Local => {
                 self.running()?;
                 self.answer(&query, false, None)
@@ -45,12 +46,7 @@ impl GroupCore {
 
     /// Answers a read that another node handed on.
     pub(crate) async fn read_forwarded(self: &Arc<Self>, read: ForwardedRead) -> Result<ReadReply<Bytes>, ReadError> {
-        match read.consistency {
-            Consistency::Linearizable | Consistency::Lease => {
-                self.read_leader(read.consistency, read.query, read.timeout, read.hops_left).await
-            }
-            _ => Err(Rejected::Invalid("only a leader's read is handed on".into()).into()),
-        }
+        self.read_as_asked(read.consistency, read.query, read.timeout, read.hops_left).await
     }
 
     /// A read that the leader answers.
@@ -121,6 +117,7 @@ impl GroupCore {
         bound: Duration,
         query: Bytes,
         timeout: Duration,
+        hops: u8,
     ) -> Result<ReadReply<Bytes>, ReadError> {
         let deadline = self.env.now() + timeout;
         let leads = self.replica.leads();
@@ -132,7 +129,7 @@ impl GroupCore {
             return Ok(reply);
         }
         let left = self.left(deadline);
-        let mut reply = self.read_leader(Consistency::Linearizable, query, left, self.options.hops_max).await?;
+        let mut reply = self.read_leader(Consistency::Linearizable, query, left, hops).await?;
         reply.proof.redirected = !leads;
         Ok(reply)
     }

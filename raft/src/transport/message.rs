@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{AdminError, ReadError, WriteError};
+use crate::group::Described;
 use crate::log::{Entry, Write};
 use crate::reads::{Consistency, ReadReply};
 use crate::snapshot::SnapshotMeta;
@@ -41,6 +42,15 @@ pub enum Request {
     Admin(ForwardedAdmin),
     /// Who leads, as far as the receiver knows.
     WhoLeads,
+    /// Waits, at most for `timeout`, until the receiver has applied more than `past`.
+    Applied {
+        /// What the asker knows to be applied.
+        past: Option<Index>,
+        /// How long the asker waits.
+        timeout: Duration,
+    },
+    /// What the receiver knows of its group.
+    Describe,
 }
 
 /// What a replica answers.
@@ -78,6 +88,10 @@ pub enum Reply {
     },
     /// The group is not hosted there, or has stopped there: nothing was done.
     Refused(crate::error::Rejected),
+    /// To `Applied`: what the receiver has applied.
+    Applied(Option<Index>),
+    /// To `Describe`.
+    Described(Box<Described>),
 }
 
 /// AppendEntries.

@@ -31,10 +31,14 @@ pub enum RequestKind {
     Admin,
     /// Who leads.
     WhoLeads,
+    /// A wait for what is applied.
+    Applied,
+    /// A replica's state asked for.
+    Describe,
 }
 
 impl RequestKind {
-    const ALL: [RequestKind; 11] = [
+    const ALL: [RequestKind; 13] = [
         RequestKind::Append,
         RequestKind::Heartbeat,
         RequestKind::Vote,
@@ -46,6 +50,8 @@ impl RequestKind {
         RequestKind::Read,
         RequestKind::Admin,
         RequestKind::WhoLeads,
+        RequestKind::Applied,
+        RequestKind::Describe,
     ];
 
     /// The kind of `request`.
@@ -62,6 +68,8 @@ impl RequestKind {
             Request::Read(_) => RequestKind::Read,
             Request::Admin(_) => RequestKind::Admin,
             Request::WhoLeads => RequestKind::WhoLeads,
+            Request::Applied { .. } => RequestKind::Applied,
+            Request::Describe => RequestKind::Describe,
         }
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::Message;
 use crate::error::{AdminError, Fatal, ReadError, Rejected, Unknown, WriteError};
+use crate::group::{Described, Role};
 use crate::log::{Action, Entry, Payload, Proposal, Write};
 use crate::reads::{Consistency, Proof, ReadReply};
 use crate::sessions::{Refusal, Stamp};
@@ -56,6 +57,8 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("read", Request::Read(read(Consistency::Bounded(PATIENCE)))),
         ("admin", Request::Admin(admin(Change::Replace(NodeId(1), NodeId(9))))),
         ("who-leads", Request::WhoLeads),
+        ("applied", Request::Applied { past: Some(Index(700)), timeout: PATIENCE }),
+        ("describe", Request::Describe),
     ];
     let reads = [Consistency::Linearizable, Consistency::LinearizableHere, Consistency::Lease, Consistency::Local];
     let changes =
@@ -122,6 +125,8 @@ fn replies() -> Vec<(&'static str, Reply)> {
         ("refused/reused", Rejected::Session(Refusal::Reused)),
         ("refused/consistency", Rejected::Consistency("too old".into())),
     ];
+    all.push(("applied", Reply::Applied(Some(Index(701)))));
+    all.push(("described", Reply::Described(Box::new(described()))));
     all.extend(refused.map(|(name, cause)| (name, Reply::Refused(cause))));
     all
 }
@@ -134,6 +139,21 @@ fn entries() -> Vec<Entry> {
         Entry { id: at(702), payload: Payload::Writes(Arc::new(proposal)) },
         Entry { id: at(703), payload: Payload::Membership(Box::new(membership())) },
     ]
+}
+
+fn described() -> Described {
+    Described {
+        node: NodeId(2),
+        role: Role::Follower,
+        term: Term(3),
+        leader: Some(NodeId(1)),
+        membership: membership(),
+        last: Some(Index(703)),
+        committed: Some(Index(702)),
+        applied: Some(Index(701)),
+        snapshot: None,
+        log_bytes: 1 << 20,
+    }
 }
 
 fn writes() -> Vec<Write> {
