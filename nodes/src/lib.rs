@@ -2,9 +2,12 @@
 //!
 //! Promises: a binary under `bin/` parses its options, wires a service and runs it; everything else is here.
 
+pub mod ctl;
 pub mod demo;
 pub mod distributed;
 pub mod embedded;
 pub mod kv;
+pub mod server;
 pub mod services;
 pub mod stdio;
+pub mod up;

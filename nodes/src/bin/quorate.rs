@@ -1,14 +1,17 @@
-//! `quorate`: the tour.
+//! `quorate`: the tour, a node, a cluster on this machine, and a cluster from the outside.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use quorate_nodes::ctl::{self, CtlFlags};
 use quorate_nodes::demo::{self, DemoOptions};
+use quorate_nodes::server::{self, ServerFlags};
+use quorate_nodes::up::{self, UpFlags};
 use tracing_subscriber::EnvFilter;
 
 /// Linearizable, fault-tolerant services from deterministic state machines.
 ///
-/// Start with `quorate demo`. The node binaries `shardkv`, `replica_group` and `replica` speak JSON lines on standard
+/// Start with `quorate demo`; then try `quorate up`, a durable cluster on this machine, and `quorate ctl` against it. The node binaries `shardkv`, `replica_group` and `replica` speak JSON lines on standard
 /// input and output; each explains itself with --help.
 #[derive(Parser)]
 #[command(name = "quorate", version, arg_required_else_help = true)]
@@ -22,16 +25,46 @@ enum Command {
     /// A tour in under a minute: a sharded store in this process is loaded with a book while leaders die and shards
     /// move; what it promised is then checked.
     Demo(DemoOptions),
+    /// One node of a durable cluster: its groups on disk, its peers and clients over gRPC.
+    Server(ServerFlags),
+    /// A whole durable cluster on this machine, each node a process.
+    Up(UpFlags),
+    /// Asks a cluster, and tells it what to do.
+    Ctl(CtlFlags),
+    /// Certificates for trying a cluster with TLS: an authority and one certificate for each node.
+    Certs {
+        /// Where to put them.
+        #[arg(long, default_value = "certs")]
+        dir: std::path::PathBuf,
+        /// The nodes.
+        #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
+        nodes: Vec<u64>,
+    },
+}
+
+impl Command {
+    /// What is logged if the environment does not say.
+    fn filter(&self) -> &'static str {
+        match self {
+            // A node is watched by its log.
+            Command::Server(_) => "info,openraft=warn",
+            _ => "error,openraft=off",
+        }
+    }
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error,openraft=off"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(cli.command.filter()));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let run = || -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         match &cli.command {
             Command::Demo(options) => runtime.block_on(demo::run(options)),
+            Command::Server(flags) => runtime.block_on(server::run(flags)),
+            Command::Up(flags) => runtime.block_on(up::run(flags)),
+            Command::Ctl(flags) => runtime.block_on(ctl::run(flags)),
+            Command::Certs { dir, nodes } => server::make_certs(dir, nodes),
         }
     };
     match run() {

@@ -1,0 +1,376 @@
+//! What clients and operators ask of a server, over gRPC: `proto/quorate.proto`.
+//!
+//! Promises: any server answers anything; a change's error says whether it can have happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate::sessions::Stamp;
+use quorate::transport::Change as AdminChange;
+use quorate::transport::grpc::GrpcTransport;
+use quorate::{AdminError, ClientId, Consistency, Described, Group, NodeId, RemoteGroup, StateMachine};
+use quorate_statemachines::configlog::{self, Command, Query};
+use quorate_statemachines::kv::{Json, KvOp, Outcome};
+use quorate_statemachines::{Gid, ShardId};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+
+use super::config::ServerConfig;
+use super::groups::{CONTROLLER_NAME, Groups, group_id, node_name, node_of};
+use super::proto::change_request::Change;
+use super::proto::quorate_server::{Quorate, QuorateServer};
+use super::proto::{self, change_reply};
+use super::reach::Served;
+use crate::kv::{KvClient, KvError, ScanRange};
+
+/// How long a call may take that does not say.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest that a caller may ask for.
+const TIMEOUT_MAX: Duration = Duration::from_secs(300);
+
+/// How long calls that are being answered may take when the server ends.
+const ENDING: Duration = Duration::from_secs(5);
+
+/// The trailer that says what is known of a failed change.
+const OUTCOME: &str = "quorate-outcome";
+
+/// Answers clients.
+#[derive(Clone)]
+pub(super) struct Api(Arc<Parts>);
+
+struct Parts {
+    node: NodeId,
+    cluster: u64,
+    nodes: BTreeSet<NodeId>,
+    client: Arc<KvClient>,
+    groups: Arc<Groups>,
+    transport: Arc<GrpcTransport>,
+}
+
+/// Where clients are answered.
+pub(super) struct Listening {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Listening {
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no new calls, and waits for those that are being answered.
+    pub(super) async fn shutdown(self) {
+        self.stop.send_replace(true);
+        let abort = self.task.abort_handle();
+        if tokio::time::timeout(ENDING, self.task).await.is_err() {
+            abort.abort();
+        }
+    }
+}
+
+impl Api {
+    pub(super) fn new(
+        config: &ServerConfig,
+        client: Arc<KvClient>,
+        groups: Arc<Groups>,
+        transport: Arc<GrpcTransport>,
+    ) -> Self {
+        let nodes: BTreeSet<NodeId> = config.nodes.iter().map(|node| NodeId(node.id)).collect();
+        let node = NodeId(config.node.unwrap_or_default());
+        Api(Arc::new(Parts { node, cluster: config.cluster, nodes, client, groups, transport }))
+    }
+
+    /// Answers at `address`.
+    pub(super) async fn listen(&self, address: SocketAddr) -> io::Result<Listening> {
+        let incoming = TcpIncoming::bind(address)?.with_nodelay(Some(true));
+        let address = incoming.local_addr()?;
+        let (stop, mut stopping) = watch::channel(false);
+        let service = QuorateServer::new(self.clone());
+        let task = tokio::spawn(async move {
+            let stopped = async move {
+                let _ = stopping.wait_for(|stopping| *stopping).await;
+            };
+            if let Err(error) = Server::builder().serve_with_incoming_shutdown(service, incoming, stopped).await {
+                tracing::error!(%error, "clients are not answered any more");
+            }
+        });
+        Ok(Listening { address, stop, task })
+    }
+
+    /// What this node knows of itself.
+    pub(super) fn status(&self) -> proto::StatusReply {
+        let parts = &self.0;
+        let mut replicas = Vec::new();
+        if let Some(group) = parts.groups.configs().here() {
+            replicas.push(replica(CONTROLLER_NAME, &group));
+        }
+        for (gid, served) in parts.groups.known().all() {
+            if let Some(group) = served.here() {
+                replicas.push(replica(&gid.0, &group));
+            }
+        }
+        let peers = parts.transport.peers().into_iter().map(|(node, peer)| proto::Peer {
+            node: node.0,
+            address: peer.address,
+            connected: peer.connected,
+        });
+        proto::StatusReply { node: parts.node.0, cluster: parts.cluster, replicas, peers: peers.collect() }
+    }
+
+    /// Whether the configuration log answers: then this node can serve.
+    pub(super) async fn is_ready(&self, timeout: Duration) -> bool {
+        self.0.client.configuration(Query::Latest, timeout).await.is_ok()
+    }
+
+    async fn configure(&self, command: &Command) -> Result<Response<proto::Numbered>, Status> {
+        match self.0.client.change(command, TIMEOUT).await.map_err(|error| status_of(&error))? {
+            configlog::Reply::Done { number } => Ok(Response::new(proto::Numbered { number: number.0 })),
+            configlog::Reply::NotApplied { current } => {
+                Err(rejected(Status::failed_precondition(format!("the current configuration is {current}"))))
+            }
+            configlog::Reply::Refused(refusal) => Err(rejected(Status::failed_precondition(refusal.to_string()))),
+        }
+    }
+
+    fn group(&self, name: &str) -> Result<Arc<Served<quorate_statemachines::kv::KvMachine>>, Status> {
+        let group = self.0.groups.known().get(&Gid::new(name));
+        group.ok_or_else(|| rejected(Status::not_found(format!("there is no group {name}"))))
+    }
+}
+
+fn replica<M: StateMachine>(name: &str, group: &Group<M>) -> proto::Replica {
+    let id = group.id();
+    let known = Described::from(group.status());
+    proto::Replica {
+        group: name.to_owned(),
+        id: id.0,
+        role: format!("{:?}", known.role).to_lowercase(),
+        term: known.term.0,
+        leader: known.leader.map(|node| node.0),
+        voters: known.membership.voter_ids().into_iter().map(|node| node.0).collect(),
+        learners: known.membership.learners.into_iter().map(|node| node.0).collect(),
+        last: known.last.map(|index| index.0),
+        applied: known.applied.map(|index| index.0),
+        snapshot: known.snapshot.map(|index| index.0),
+        log_bytes: known.log_bytes,
+    }
+}
+
+async fn change_remote<M: StateMachine>(
+    group: &RemoteGroup<M>,
+    change: AdminChange,
+    timeout: Duration,
+) -> Result<Response<proto::Done>, Status> {
+    match group.change(change, timeout).await {
+        Ok(()) => Ok(Response::new(proto::Done {})),
+        Err(error @ AdminError::Rejected(_)) => Err(rejected(Status::failed_precondition(error.to_string()))),
+        Err(error) => Err(unknown(Status::unknown(error.to_string()))),
+    }
+}
+
+#[tonic::async_trait]
+impl Quorate for Api {
+    async fn get(&self, request: Request<proto::GetRequest>) -> Result<Response<proto::GetReply>, Status> {
+        let proto::GetRequest { key, max_staleness_ms, timeout_ms } = request.into_inner();
+        let (key, timeout): (Arc<str>, _) = (key.into(), timeout(timeout_ms));
+        let (value, proof) = match max_staleness_ms {
+            None => {
+                let reply = self.0.client.get(&key, Consistency::Linearizable, timeout).await;
+                reply.map(|reply| (reply.answer, reply.proof))
+            }
+            Some(bound) => self.0.client.get_bounded(&key, Duration::from_millis(bound), timeout).await,
+        }
+        .map_err(|error| status_of(&error))?;
+        Ok(Response::new(proto::GetReply {
+            value: value.map(|value| value.text().to_owned()),
+            linearizable: proof.linearizable,
+            staleness_ms: proof.staleness.map(|age| age.as_secs_f64() * 1000.0),
+            served_by: proof.served_by.0,
+        }))
+    }
+
+    async fn change(&self, request: Request<proto::ChangeRequest>) -> Result<Response<proto::ChangeReply>, Status> {
+        let proto::ChangeRequest { key, change, session, timeout_ms } = request.into_inner();
+        let key: Arc<str> = key.into();
+        let op = match change.ok_or_else(|| rejected(Status::invalid_argument("a change of nothing")))? {
+            Change::Put(value) => KvOp::Put { key, value: json(&value)? },
+            Change::Append(value) => KvOp::Append { key, value: json(&value)? },
+            Change::Delete(proto::Delete {}) => KvOp::Delete { key },
+            Change::Cas(proto::Cas { from, to, create_if_not_exists }) => {
+                KvOp::Cas { key, from: json(&from)?, to: json(&to)?, create_if_not_exists }
+            }
+        };
+        let session = session.map(|session| Stamp {
+            client: ClientId::new(session.client),
+            seq: session.seq,
+            acked: session.acked,
+        });
+        let outcome = self.0.client.execute(op, session, timeout(timeout_ms)).await;
+        let outcome = match outcome.map_err(|error| status_of(&error))? {
+            Outcome::Put | Outcome::Appended | Outcome::Swapped | Outcome::Deleted { existed: true } => {
+                change_reply::Outcome::Done
+            }
+            Outcome::Deleted { existed: false } => change_reply::Outcome::Absent,
+            Outcome::Missing => change_reply::Outcome::Missing,
+            Outcome::Different => change_reply::Outcome::Different,
+            Outcome::NotAppendable => change_reply::Outcome::NotAppendable,
+        };
+        Ok(Response::new(proto::ChangeReply { outcome: outcome.into() }))
+    }
+
+    async fn scan(&self, request: Request<proto::ScanRequest>) -> Result<Response<proto::ScanReply>, Status> {
+        let proto::ScanRequest { from, to, prefix, limit, timeout_ms } = request.into_inner();
+        let text = |text: Option<String>| text.map(Arc::from);
+        let range = ScanRange { from: text(from), to: text(to), prefix: text(prefix), limit };
+        let page = self.0.client.scan(range, timeout(timeout_ms)).await.map_err(|error| status_of(&error))?;
+        let item =
+            |(key, value): (Arc<str>, Json)| proto::Item { key: key.to_string(), value: value.text().to_owned() };
+        Ok(Response::new(proto::ScanReply { items: page.items.into_iter().map(item).collect(), more: page.more }))
+    }
+
+    async fn join(&self, request: Request<proto::JoinRequest>) -> Result<Response<proto::Numbered>, Status> {
+        let proto::JoinRequest { groups, shards } = request.into_inner();
+        let refused = |text: String| Err(rejected(Status::invalid_argument(text)));
+        let mut joining = BTreeMap::new();
+        for proto::Group { name, nodes } in groups {
+            if name == CONTROLLER_NAME {
+                return refused(format!("{name} is the configuration log's name"));
+            }
+            if nodes.is_empty() {
+                return refused(format!("group {name} has no nodes"));
+            }
+            let gid = Gid::new(name);
+            let same_id = |other: &Gid| *other != gid && group_id(other) == group_id(&gid);
+            if let Some(other) = self.0.groups.known().all().keys().chain(joining.keys()).find(|other| same_id(other)) {
+                return refused(format!("group {gid} needs another name: it is too like {other}"));
+            }
+            let nodes: BTreeSet<NodeId> = nodes.into_iter().map(NodeId).collect();
+            if let Some(stranger) = nodes.iter().find(|node| !self.0.nodes.contains(node)) {
+                return refused(format!("{stranger} is none of the cluster's nodes"));
+            }
+            let servers: Vec<String> = nodes.into_iter().map(node_name).collect();
+            if joining.insert(gid.clone(), servers).is_some() {
+                return refused(format!("group {gid} is named twice"));
+            }
+        }
+        self.configure(&Command::Join { groups: joining, shard_count: shards }).await
+    }
+
+    async fn leave(&self, request: Request<proto::LeaveRequest>) -> Result<Response<proto::Numbered>, Status> {
+        let gids = request.into_inner().groups.into_iter().map(Gid::new).collect();
+        self.configure(&Command::Leave { gids }).await
+    }
+
+    async fn r#move(&self, request: Request<proto::MoveRequest>) -> Result<Response<proto::Numbered>, Status> {
+        let proto::MoveRequest { shard, group } = request.into_inner();
+        self.configure(&Command::Move { shard: ShardId(shard), gid: Gid::new(group) }).await
+    }
+
+    async fn configuration(
+        &self,
+        _: Request<proto::ConfigurationRequest>,
+    ) -> Result<Response<proto::ConfigurationReply>, Status> {
+        let answer = self.0.client.configuration(Query::Latest, TIMEOUT).await.map_err(|error| status_of(&error))?;
+        let config = answer.unwrap_or_default();
+        let shard = |gid: &Option<Gid>| gid.as_ref().map(ToString::to_string).unwrap_or_default();
+        let group = |(gid, servers): (&Gid, &Vec<String>)| proto::Group {
+            name: gid.to_string(),
+            nodes: servers.iter().filter_map(|name| node_of(name)).map(|node| node.0).collect(),
+        };
+        Ok(Response::new(proto::ConfigurationReply {
+            number: config.number.0,
+            shards: config.shards.iter().map(shard).collect(),
+            groups: config.groups.iter().map(group).collect(),
+        }))
+    }
+
+    async fn status(&self, _: Request<proto::StatusRequest>) -> Result<Response<proto::StatusReply>, Status> {
+        Ok(Response::new(Api::status(self)))
+    }
+
+    async fn transfer(&self, request: Request<proto::TransferRequest>) -> Result<Response<proto::Done>, Status> {
+        let proto::TransferRequest { group, to, timeout_ms } = request.into_inner();
+        let (change, timeout) = (AdminChange::Transfer(NodeId(to)), timeout(timeout_ms));
+        if group == CONTROLLER_NAME {
+            return change_remote(self.0.groups.configs().remote(), change, timeout).await;
+        }
+        change_remote(self.group(&group)?.remote(), change, timeout).await
+    }
+
+    async fn snapshot(&self, request: Request<proto::SnapshotRequest>) -> Result<Response<proto::Done>, Status> {
+        let name = request.into_inner().group;
+        let nowhere = || rejected(Status::failed_precondition(format!("{name} has no replica on this node")));
+        let taken = if name == CONTROLLER_NAME {
+            self.0.groups.configs().here().ok_or_else(nowhere)?.snapshot(TIMEOUT).await
+        } else {
+            self.group(&name)?.here().ok_or_else(nowhere)?.snapshot(TIMEOUT).await
+        };
+        taken.map(|()| Response::new(proto::Done {})).map_err(|error| unknown(Status::unknown(error.to_string())))
+    }
+}
+
+fn timeout(ms: u64) -> Duration {
+    if ms == 0 { TIMEOUT } else { Duration::from_millis(ms).min(TIMEOUT_MAX) }
+}
+
+fn json(text: &str) -> Result<Json, Status> {
+    Json::parse(text).map_err(|error| rejected(Status::invalid_argument(format!("a value that is no JSON: {error}"))))
+}
+
+fn with_outcome(mut status: Status, outcome: &'static str) -> Status {
+    status.metadata_mut().insert(OUTCOME, tonic::metadata::MetadataValue::from_static(outcome));
+    status
+}
+
+fn rejected(status: Status) -> Status {
+    with_outcome(status, "rejected")
+}
+
+fn unknown(status: Status) -> Status {
+    with_outcome(status, "unknown")
+}
+
+/// How a failed operation is told.
+fn status_of(error: &KvError) -> Status {
+    let text = error.to_string();
+    let status = match error {
+        KvError::NoConfig | KvError::Unassigned(_) => Status::failed_precondition(text),
+        KvError::Invalid(_) | KvError::SeqReused => Status::invalid_argument(text),
+        KvError::NotServed(_) | KvError::Unavailable(_) => Status::unavailable(text),
+        KvError::NoAnswer(_) => Status::deadline_exceeded(text),
+        KvError::SessionWindow | KvError::SessionExpired | KvError::Unknown(_) => Status::unknown(text),
+    };
+    if error.is_definite() { rejected(status) } else { unknown(status) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_says_whether_it_can_have_happened() {
+        let outcome = |error: KvError| {
+            let status = status_of(&error);
+            status.metadata().get(OUTCOME).expect("an outcome").to_str().expect("a text").to_owned()
+        };
+        assert_eq!(outcome(KvError::NoConfig), "rejected");
+        assert_eq!(outcome(KvError::NoAnswer("late".into())), "rejected");
+        assert_eq!(outcome(KvError::Unknown("lost".into())), "unknown");
+        assert_eq!(outcome(KvError::SessionExpired), "unknown");
+    }
+
+    #[test]
+    fn a_call_that_names_no_timeout_gets_one_and_none_is_for_ever() {
+        assert_eq!(timeout(0), TIMEOUT);
+        assert_eq!(timeout(20), Duration::from_millis(20));
+        assert_eq!(timeout(u64::MAX), TIMEOUT_MAX);
+    }
+}

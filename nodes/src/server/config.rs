@@ -1,0 +1,212 @@
+//! What a server is told: a file that all nodes of a cluster can share, and flags that say which of them this one is.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use quorate::NodeId;
+use quorate::types::ClusterId;
+use serde::{Deserialize, Serialize};
+
+/// How many nodes replicate the configuration log if the file does not say.
+const CONTROLLERS: usize = 3;
+
+/// A cluster, and which node of it this process is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerConfig {
+    /// The cluster's number: nodes of another one are refused.
+    pub cluster: u64,
+    /// This node; a flag may say it in place of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<u64>,
+    /// Where this node keeps everything; a flag may say it in place of the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    /// The nodes that replicate the configuration log; the first three when it is missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub controllers: Vec<u64>,
+    /// Certificates for the connections between nodes; none for connections in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsFiles>,
+    /// All nodes.
+    pub nodes: Vec<NodeAddress>,
+}
+
+/// Where a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeAddress {
+    /// The node's number, never used for another node again.
+    pub id: u64,
+    /// Where its peers find it.
+    pub peer: SocketAddr,
+    /// Where clients find it.
+    pub client: SocketAddr,
+    /// Where operators find it; nowhere when it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<SocketAddr>,
+}
+
+/// Where a node's certificates are. Relative to the configuration file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// The certificate of the authority that all nodes trust.
+    pub ca: PathBuf,
+    /// This node's certificate; `{node}` stands for the node's number.
+    pub cert: String,
+    /// Its key; `{node}` stands for the node's number.
+    pub key: String,
+}
+
+/// `quorate server`'s flags.
+#[derive(Args, Clone, Debug)]
+pub struct ServerFlags {
+    /// The cluster's configuration (TOML); all its nodes can share one.
+    #[arg(long)]
+    pub config: PathBuf,
+    /// Which of the nodes in the configuration this one is.
+    #[arg(long)]
+    pub node: Option<u64>,
+    /// Where this node keeps everything.
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+    /// This node is new: its data directory is empty. A node that has lost its disk is not new, it is lost: it would
+    /// forget its votes. Replace it by a node of another number.
+    #[arg(long)]
+    pub init: bool,
+    /// The node ends when its standard input does.
+    #[arg(long)]
+    pub until_input_ends: bool,
+}
+
+impl ServerConfig {
+    /// Reads a file, and lets the flags have their way.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or says what cannot be.
+    pub fn read(flags: &ServerFlags) -> anyhow::Result<ServerConfig> {
+        let path = &flags.config;
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut config: ServerConfig = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+        config.node = flags.node.or(config.node);
+        config.data_dir = flags.data_dir.clone().or(config.data_dir);
+        if let Some(tls) = &mut config.tls {
+            tls.settle(path.parent().unwrap_or(Path::new("")), config.node);
+        }
+        config.check().with_context(|| format!("in {}", path.display()))?;
+        Ok(config)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let ids: BTreeSet<u64> = self.nodes.iter().map(|node| node.id).collect();
+        ensure!(ids.len() == self.nodes.len(), "a node is named twice");
+        ensure!(!ids.contains(&0), "there is no node 0");
+        ensure!(self.node.is_some(), "which node is this? (--node)");
+        ensure!(self.data_dir.is_some(), "where is the data? (--data-dir)");
+        self.address()?;
+        for controller in &self.controllers {
+            ensure!(ids.contains(controller), "controller {controller} is none of the nodes");
+        }
+        Ok(())
+    }
+
+    /// This node's own entry.
+    ///
+    /// # Errors
+    /// When the configuration has none for it.
+    pub fn address(&self) -> anyhow::Result<&NodeAddress> {
+        let id = self.node.context("which node is this? (--node)")?;
+        self.nodes.iter().find(|node| node.id == id).with_context(|| format!("node {id} is none of the nodes"))
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> ClusterId {
+        ClusterId(self.cluster)
+    }
+
+    /// The nodes that replicate the configuration log.
+    pub fn controllers(&self) -> BTreeSet<NodeId> {
+        if self.controllers.is_empty() {
+            let ids: BTreeSet<_> = self.nodes.iter().map(|node| NodeId(node.id)).collect();
+            return ids.into_iter().take(CONTROLLERS).collect();
+        }
+        self.controllers.iter().copied().map(NodeId).collect()
+    }
+}
+
+/// Makes an authority for trying things out, and a certificate for each node; those that are there stay.
+///
+/// # Errors
+/// When `dir` cannot be written.
+pub fn make_certs(dir: &Path, nodes: &[u64]) -> anyhow::Result<()> {
+    let ids: Vec<NodeId> = nodes.iter().copied().map(NodeId).collect();
+    quorate::transport::grpc::dev_certs(dir, &ids).with_context(|| format!("in {}", dir.display()))?;
+    println!("an authority and {} certificates in {}", nodes.len(), dir.display());
+    Ok(())
+}
+
+impl TlsFiles {
+    fn settle(&mut self, dir: &Path, node: Option<u64>) {
+        let node = node.map(|node| node.to_string()).unwrap_or_default();
+        self.ca = dir.join(&self.ca);
+        for file in [&mut self.cert, &mut self.key] {
+            *file = dir.join(file.replace("{node}", &node)).to_string_lossy().into_owned();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, node: Option<u64>) -> anyhow::Result<ServerConfig> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = dir.path().join("quorate.toml");
+        std::fs::write(&config, text).expect("a file");
+        ServerConfig::read(&ServerFlags {
+            config,
+            node,
+            data_dir: Some("data".into()),
+            init: false,
+            until_input_ends: false,
+        })
+    }
+
+    const TWO: &str = r#"
+        cluster = 7
+        [tls]
+        ca = "ca.pem"
+        cert = "node-{node}.pem"
+        key = "node-{node}-key.pem"
+        [[nodes]]
+        id = 1
+        peer = "127.0.0.1:7101"
+        client = "127.0.0.1:7001"
+        [[nodes]]
+        id = 2
+        peer = "127.0.0.1:7102"
+        client = "127.0.0.1:7002"
+    "#;
+
+    #[test]
+    fn one_file_serves_all_nodes_and_flags_say_which_one_this_is() {
+        let config = read(TWO, Some(2)).expect("a configuration");
+        assert_eq!(config.address().expect("an address").client.port(), 7002);
+        assert_eq!(config.controllers(), BTreeSet::from([NodeId(1), NodeId(2)]));
+        assert!(config.tls.expect("certificates").cert.ends_with("node-2.pem"));
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_be_is_refused_by_name() {
+        let refusal = |text: &str, node| format!("{:#}", read(text, node).expect_err("a refusal"));
+        assert!(refusal(TWO, None).contains("--node"));
+        assert!(refusal(TWO, Some(3)).contains("node 3 is none of the nodes"));
+        assert!(refusal(&TWO.replace("id = 2", "id = 1"), Some(1)).contains("twice"));
+        assert!(refusal(&TWO.replace("cluster = 7", "cluster = 7\nclustre = 8"), Some(1)).contains("clustre"));
+        assert!(refusal("cluster = 7\nnodes = 3", Some(1)).contains("nodes"));
+    }
+}

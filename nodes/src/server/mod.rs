@@ -1,0 +1,30 @@
+//! A node as a process: the groups of a sharded store on disk, spoken to by its peers and by clients over gRPC.
+//!
+//! - [`ServerConfig`]: who this node is and where it listens, from a file and from flags.
+//! - [`Server`]: starts everything on a data directory, and ends it in good order.
+//! - `groups`: follows the configuration log and hosts the groups that name this node.
+//! - `reach`: the way to a group, here or elsewhere. `api`: what clients ask. `http`: what operators look at.
+//!
+//! Promises: whatever was acknowledged is there again after a kill; a data directory serves one node of one cluster.
+//! Leaves out: who may call (mutual TLS between nodes; the client's port is for a trusted network).
+
+mod api;
+mod config;
+mod groups;
+mod http;
+mod identity;
+mod node;
+mod reach;
+mod run;
+
+pub(crate) use http::{as_json as status_json, lag as replica_lag};
+
+pub use config::{NodeAddress, ServerConfig, ServerFlags, TlsFiles, make_certs};
+pub use node::Server;
+pub use run::run;
+
+/// The client API's messages, its client and its server, made from `proto/quorate.proto`.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod proto {
+    tonic::include_proto!("quorate.v1");
+}

@@ -1,0 +1,180 @@
+//! One process: everything that a node is made of, started in order and ended in order.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use quorate::env::{Env, RealEnv};
+use quorate::fs::{Fs, RealFs};
+use quorate::log::{DiskLog, DiskLogOptions};
+use quorate::transport::grpc::{GrpcConfig, GrpcLimits, GrpcServer, GrpcTransport, Tls};
+use quorate::types::Incarnation;
+use quorate::{Fatal, GroupOptions, Host, HostConfig, NodeId, Role};
+use quorate_statemachines::configlog::ConfigLog;
+use tokio::sync::watch;
+
+use super::api::Api;
+use super::config::{ServerConfig, TlsFiles};
+use super::groups::{Groups, Stores};
+use super::http::{self, Http};
+use super::{api, identity};
+use crate::kv::{Directory, KvClient, Reach};
+
+/// How long handing leadership over may take when the node ends.
+const HAND_OVER: Duration = Duration::from_secs(2);
+
+/// A running node.
+pub struct Server {
+    node: NodeId,
+    host: Arc<Host>,
+    log: Arc<DiskLog>,
+    peers: GrpcServer,
+    api: api::Listening,
+    http: Option<Http>,
+    groups: Arc<Groups>,
+    /// Why it cannot go on, once it cannot.
+    failed: watch::Receiver<Option<Fatal>>,
+    following: tokio::task::JoinHandle<()>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Starts the node of `config`; with `init`, on a data directory that is empty.
+    ///
+    /// # Errors
+    /// When the data directory is not this node's, is in use or is damaged, when an address is taken, or certificates cannot
+    /// be read.
+    pub async fn start(config: &ServerConfig, init: bool) -> anyhow::Result<Server> {
+        let address = config.address()?.clone();
+        let node = NodeId(address.id);
+        let dir = config.data_dir.clone().context("where is the data? (--data-dir)")?;
+        let (fs, env): (Arc<dyn Fs>, Arc<dyn Env>) = (Arc::new(RealFs), Arc::new(RealEnv));
+        identity::claim(fs.as_ref(), &dir, config.cluster, address.id, init)?;
+        let log = open_log(&fs, &env, &dir.join("log")).await?;
+
+        let tls = config.tls.as_ref().map(read_tls).transpose()?;
+        let grpc = GrpcConfig {
+            node,
+            cluster: config.cluster(),
+            incarnation: Incarnation(env.random()),
+            tls,
+            limits: GrpcLimits::default(),
+        };
+        http::count();
+        let transport = GrpcTransport::new(grpc);
+        let host = Host::new(HostConfig { node, cluster: config.cluster() }, Arc::clone(&env), transport.clone() as _);
+        let inbound = Arc::<Host>::clone(&host);
+        let peers = GrpcServer::start(&transport, address.peer, inbound).await;
+        let peers = peers.with_context(|| format!("cannot listen for peers at {}", address.peer))?;
+        for peer in config.nodes.iter().filter(|peer| peer.id != address.id) {
+            transport.add_peer(NodeId(peer.id), peer.peer.to_string());
+        }
+
+        let stores = Stores { fs, env: Arc::clone(&env), log: Arc::clone(&log), snapshots: dir.join("snapshots") };
+        let groups = Groups::start(Arc::clone(&host), stores, GroupOptions::default(), config.controllers()).await?;
+        let configs: Arc<dyn Reach<ConfigLog>> = Arc::clone(groups.configs()) as _;
+        let directory: Arc<dyn Directory> = Arc::clone(groups.known()) as _;
+        let client = Arc::new(KvClient::new(env, configs, directory));
+
+        let (fail, failed) = watch::channel(None);
+        let following = tokio::spawn({
+            let groups = Arc::clone(&groups);
+            async move {
+                let fatal = groups.follow().await;
+                tracing::error!(%fatal, "this node cannot go on");
+                fail.send_replace(Some(fatal));
+            }
+        });
+        let api = Api::new(config, client, Arc::clone(&groups), Arc::clone(&transport));
+        let http = match address.http {
+            Some(at) => Some(Http::start(at, Arc::clone(&host), api.clone()).await?),
+            None => None,
+        };
+        let api = api.listen(address.client).await;
+        let api = api.with_context(|| format!("cannot listen for clients at {}", address.client))?;
+        tracing::info!(%node, peers = %peers.address(), clients = %api.address(), "ready");
+        Ok(Server { node, host, log, peers, api, http, groups, failed, following })
+    }
+
+    /// The node.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Where clients find it.
+    pub fn client_address(&self) -> SocketAddr {
+        self.api.address()
+    }
+
+    /// Waits until the node cannot go on, and says why.
+    pub async fn failed(&self) -> Fatal {
+        let mut failed = self.failed.clone();
+        let ended = || Fatal("the node's task has ended".into());
+        match failed.wait_for(Option::is_some).await {
+            Ok(fatal) => fatal.clone().unwrap_or_else(ended),
+            Err(_) => ended(),
+        }
+    }
+
+    /// Ends the node in good order: clients are let go, leadership is handed over, and what is queued is written.
+    pub async fn shutdown(self) {
+        self.following.abort();
+        self.api.shutdown().await;
+        self.hand_over().await;
+        self.host.shutdown().await;
+        self.peers.shutdown().await;
+        if let Some(http) = self.http {
+            http.shutdown().await;
+        }
+        self.log.close().await;
+    }
+
+    /// Gives every group that is led here to another voter; whoever cannot be reached has to be elected instead.
+    async fn hand_over(&self) {
+        let mut handed = Vec::new();
+        if let Some(group) = self.groups.configs().here() {
+            handed.push(Box::pin(hand_over(group)) as quorate::env::BoxFuture<()>);
+        }
+        for served in self.groups.known().all().into_values() {
+            if let Some(group) = served.here() {
+                handed.push(Box::pin(hand_over(group)));
+            }
+        }
+        futures::future::join_all(handed).await;
+    }
+}
+
+async fn hand_over<M: quorate::StateMachine>(group: quorate::Group<M>) {
+    let status = group.status();
+    if status.leadership.role != Role::Leader {
+        return;
+    }
+    // The one whose log is furthest, of those with a vote.
+    let voters = status.leadership.membership.voter_ids();
+    let mut candidates = status.replication;
+    candidates.retain(|(node, _)| *node != status.node && voters.contains(node));
+    candidates.sort_by_key(|(_, matching)| std::cmp::Reverse(*matching));
+    if let Some((to, _)) = candidates.first()
+        && let Err(error) = group.transfer_leadership(*to, HAND_OVER).await
+    {
+        tracing::info!(group = %group.id(), %to, %error, "leadership was not handed over");
+    }
+}
+
+/// Opens the log off the runtime's threads: it reads all of it first.
+async fn open_log(fs: &Arc<dyn Fs>, env: &Arc<dyn Env>, dir: &Path) -> anyhow::Result<Arc<DiskLog>> {
+    let (fs, env, dir) = (Arc::clone(fs), Arc::clone(env), dir.to_owned());
+    let opened = tokio::task::spawn_blocking(move || DiskLog::open(fs, env, &dir, DiskLogOptions::default())).await?;
+    opened.context("cannot open the log")
+}
+
+fn read_tls(files: &TlsFiles) -> anyhow::Result<Tls> {
+    Tls::from_files(&files.ca, Path::new(&files.cert), Path::new(&files.key)).context("cannot read the certificates")
+}

@@ -1,0 +1,45 @@
+//! A node from its start to its end: until a signal, the end of its standard input, or a failure.
+
+use anyhow::bail;
+use tokio::io::AsyncReadExt;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Server, ServerConfig, ServerFlags};
+
+/// Runs a node until it is told to end, and ends it in good order. A second signal ends the process at once.
+///
+/// # Errors
+/// When it cannot start, or cannot go on.
+pub async fn run(flags: &ServerFlags) -> anyhow::Result<()> {
+    let config = ServerConfig::read(flags)?;
+    // Before the start, which may take its time: whoever is told to end then ends.
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let server = tokio::select! {
+        server = Server::start(&config, flags.init) => server?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    let failed = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        () = input_ends(), if flags.until_input_ends => None,
+        fatal = server.failed() => Some(fatal),
+    };
+    tracing::info!("ending");
+    tokio::select! {
+        () = server.shutdown() => {}
+        _ = terminate.recv() => bail!("ended at once"),
+        _ = interrupt.recv() => bail!("ended at once"),
+    }
+    match failed {
+        Some(fatal) => bail!("{fatal}"),
+        None => Ok(()),
+    }
+}
+
+async fn input_ends() {
+    let mut input = tokio::io::stdin();
+    let mut buffer = [0; 256];
+    // An error is an end too.
+    while matches!(input.read(&mut buffer).await, Ok(read) if read > 0) {}
+}
