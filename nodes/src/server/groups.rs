@@ -39,7 +39,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// The id of a shard group: of its name alone, so that all nodes agree without a word.
 pub(super) fn group_id(gid: &Gid) -> GroupId {
-    GroupId(SHARD_GROUPS + XxHash3_64::oneshot(gid.as_str().as_bytes()) % (u64::MAX - SHARD_GROUPS))
+    GroupId(SHARD_GROUPS + XxHash3_64::oneshot(gid.0.as_bytes()) % (u64::MAX - SHARD_GROUPS))
 }
 
 /// A server's name among a group's servers.

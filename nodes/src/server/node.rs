@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use quorate::env::{Env, RealEnv};
+use quorate::env::{BoxFuture, Env, RealEnv};
 use quorate::fs::{Fs, RealFs};
 use quorate::log::{DiskLog, DiskLogOptions};
 use quorate::transport::grpc::{GrpcConfig, GrpcLimits, GrpcServer, GrpcTransport, Tls};
@@ -125,30 +125,29 @@ impl Server {
 
     /// Ends the node in good order: clients are let go, leadership is handed over, and what is queued is written.
     pub async fn shutdown(self) {
-        self.following.abort();
-        self.api.shutdown().await;
-        self.hand_over().await;
-        self.host.shutdown().await;
-        self.peers.shutdown().await;
-        if let Some(http) = self.http {
+        let Server { host, log, peers, api, http, groups, following, .. } = self;
+        following.abort();
+        api.shutdown().await;
+        hand_over_all(&groups).await;
+        host.shutdown().await;
+        peers.shutdown().await;
+        if let Some(http) = http {
             http.shutdown().await;
         }
-        self.log.close().await;
+        log.close().await;
     }
+}
 
-    /// Gives every group that is led here to another voter; whoever cannot be reached has to be elected instead.
-    async fn hand_over(&self) {
-        let mut handed = Vec::new();
-        if let Some(group) = self.groups.configs().here() {
-            handed.push(Box::pin(hand_over(group)) as quorate::env::BoxFuture<()>);
-        }
-        for served in self.groups.known().all().into_values() {
-            if let Some(group) = served.here() {
-                handed.push(Box::pin(hand_over(group)));
-            }
-        }
-        futures::future::join_all(handed).await;
+/// Gives every group that is led here to another voter; where nobody takes it, one will have to be elected.
+async fn hand_over_all(groups: &Groups) {
+    let mut handed: Vec<BoxFuture<()>> = Vec::new();
+    if let Some(group) = groups.configs().here() {
+        handed.push(Box::pin(hand_over(group)));
     }
+    for group in groups.known().all().into_values().filter_map(|served| served.here()) {
+        handed.push(Box::pin(hand_over(group)));
+    }
+    futures::future::join_all(handed).await;
 }
 
 async fn hand_over<M: quorate::StateMachine>(group: quorate::Group<M>) {

@@ -114,9 +114,8 @@ impl<M: StateMachine> RemoteGroup<M> {
     ) -> Result<ReadReply<M::Answer>, ReadError> {
         let query = encode(query);
         let deadline = self.way.env.now() + timeout;
-        let ask = |timeout| {
-            Request::Read(ForwardedRead { consistency, query: query.clone(), hops_left: HOPS, timeout })
-        };
+        let ask =
+            |timeout| Request::Read(ForwardedRead { consistency, query: query.clone(), hops_left: HOPS, timeout });
         let reply = match self.way.ask_from(nth, true, deadline, ask).await {
             Ok(Reply::Read(result)) => result?,
             Ok(_) => return Err(Rejected::Invalid("another question was answered".into()).into()),
@@ -283,8 +282,5 @@ fn refused(reply: Reply) -> Result<Reply, Rejected> {
 
 /// Whether another node may take what this one refused.
 fn is_passing(cause: &Rejected) -> bool {
-    matches!(
-        cause,
-        Rejected::NoLeader | Rejected::NotLeader { .. } | Rejected::NoSuchGroup(_) | Rejected::Stopped
-    )
+    matches!(cause, Rejected::NoLeader | Rejected::NotLeader { .. } | Rejected::NoSuchGroup(_) | Rejected::Stopped)
 }

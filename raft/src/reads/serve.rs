@@ -32,9 +32,7 @@ impl GroupCore {
         hops: u8,
     ) -> Result<ReadReply<Bytes>, ReadError> {
         match consistency {
-            Consistency::Linearizable | Consistency::Lease => {
-                self.read_leader(consistency, query, timeout, hops).await
-            }
+            Consistency::Linearizable | Consistency::Lease => self.read_leader(consistency, query, timeout, hops).await,
             Consistency::LinearizableHere => self.read_here(&query, timeout).await,
             Consistency::Bounded(bound) => self.read_bounded(bound, query, timeout, hops).await,
             Consistency::Local => {
