@@ -1,5 +1,6 @@
 //! `quorate`: the tour, a node, a cluster on this machine, and a cluster from the outside.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -47,7 +48,7 @@ impl Command {
     fn filter(&self) -> &'static str {
         match self {
             // A node is watched by its log.
-            Command::Server(_) => "info,openraft=warn",
+            Command::Server(_) => "info,openraft=error",
             _ => "error,openraft=off",
         }
     }
@@ -56,7 +57,11 @@ impl Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(cli.command.filter()));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     let run = || -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         match &cli.command {

@@ -9,6 +9,7 @@
 //! Leaves out: who may call (mutual TLS between nodes; the client's port is for a trusted network).
 
 mod api;
+mod client;
 mod config;
 mod groups;
 mod http;
@@ -19,6 +20,7 @@ mod run;
 
 pub(crate) use http::{as_json as status_json, lag as replica_lag};
 
+pub use client::{Client, ClientError};
 pub use config::{NodeAddress, ServerConfig, ServerFlags, TlsFiles, make_certs};
 pub use node::Server;
 pub use run::run;

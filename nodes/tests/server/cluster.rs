@@ -1,0 +1,169 @@
+//! Server processes on free ports of this machine, with directories of their own; gone when the test is.
+
+use std::fs::File;
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use quorate_nodes::server::proto::quorate_client::QuorateClient;
+use quorate_nodes::server::proto::{Group, JoinRequest};
+use quorate_nodes::server::{Client, NodeAddress, ServerConfig};
+
+/// How long anything may take; only a failing test waits so long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Servers and their directory.
+pub(crate) struct Cluster {
+    dir: tempfile::TempDir,
+    config: ServerConfig,
+    running: Vec<Option<Child>>,
+}
+
+/// Addresses that nobody has at the moment.
+fn free_addresses(count: usize) -> Vec<SocketAddr> {
+    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("an address")).collect()
+}
+
+impl Cluster {
+    /// Starts so many nodes with one group on all of them.
+    pub(crate) async fn start(nodes: usize) -> Cluster {
+        let mut cluster = Cluster::described(nodes);
+        for nth in 0..nodes {
+            cluster.spawn(nth);
+        }
+        cluster.join().await;
+        cluster
+    }
+
+    /// Describes a cluster that does not run.
+    pub(crate) fn described(nodes: usize) -> Cluster {
+        let dir = tempfile::tempdir().expect("a directory");
+        let addresses = free_addresses(nodes * 2);
+        let node = |nth: usize| NodeAddress {
+            id: nth as u64 + 1,
+            peer: addresses[nth * 2],
+            client: addresses[nth * 2 + 1],
+            http: None,
+        };
+        let config = ServerConfig {
+            cluster: 17,
+            node: None,
+            data_dir: None,
+            controllers: Vec::new(),
+            tls: None,
+            nodes: (0..nodes).map(node).collect(),
+        };
+        std::fs::write(dir.path().join("quorate.toml"), toml::to_string(&config).expect("TOML")).expect("a file");
+        Cluster { dir, config, running: (0..nodes).map(|_| None).collect() }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn data(&self, nth: usize) -> PathBuf {
+        self.dir().join(format!("n{}", nth + 1))
+    }
+
+    /// The command that runs a node.
+    pub(crate) fn command(&self, nth: usize) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+        command.arg("server").arg("--config").arg(self.dir().join("quorate.toml"));
+        command.arg("--node").arg((nth + 1).to_string()).arg("--data-dir").arg(self.data(nth));
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a node that is expected to end by itself.
+    pub(crate) fn run(&self, nth: usize, flags: &[&str]) -> Output {
+        self.command(nth).args(flags).output().expect("it runs")
+    }
+
+    pub(crate) fn spawn(&mut self, nth: usize) {
+        let mut command = self.command(nth);
+        if !self.data(nth).exists() {
+            command.arg("--init");
+        }
+        let log = File::options().create(true).append(true).open(self.dir().join(format!("n{}.log", nth + 1)));
+        let child = command.stdout(Stdio::null()).stderr(log.expect("a log")).spawn().expect("it starts");
+        self.running[nth] = Some(child);
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self, nth: usize) {
+        if let Some(mut child) = self.running[nth].take() {
+            child.kill().expect("it is killed");
+            child.wait().expect("it has ended");
+        }
+    }
+
+    /// SIGTERM; waits until the process has ended, well.
+    pub(crate) async fn terminate(&mut self, nth: usize) {
+        let mut child = self.running[nth].take().expect("it runs");
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is told to end");
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("its status") {
+                break status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "node {} does not end:\n{}", nth + 1, self.log(nth));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        assert!(status.success(), "{status}\n{}", self.log(nth));
+    }
+
+    pub(crate) fn log(&self, nth: usize) -> String {
+        let mut text = String::new();
+        if let Ok(mut file) = File::open(self.dir().join(format!("n{}.log", nth + 1))) {
+            file.read_to_string(&mut text).expect("its log");
+        }
+        text
+    }
+
+    fn addresses(&self) -> Vec<String> {
+        self.config.nodes.iter().map(|node| node.client.to_string()).collect()
+    }
+
+    /// Where a node answers clients.
+    pub(crate) fn address(&self, nth: usize) -> String {
+        self.config.nodes[nth].client.to_string()
+    }
+
+    /// A client of all nodes.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.addresses()).expect("a client")
+    }
+
+    /// The first configuration: group g1, on all nodes.
+    async fn join(&self) {
+        let nodes: Vec<u64> = self.config.nodes.iter().map(|node| node.id).collect();
+        let join = JoinRequest { groups: vec![Group { name: "g1".into(), nodes }], shards: 4 };
+        let begun = Instant::now();
+        loop {
+            let first = format!("http://{}", self.config.nodes[0].client);
+            if let Ok(mut client) = QuorateClient::connect(first).await {
+                // Whether it was carried out, the configuration says.
+                let _ = client.join(join.clone()).await;
+                if let Ok(found) = self.client().configuration(Duration::from_secs(2)).await
+                    && found.number > 0
+                {
+                    return;
+                }
+            }
+            assert!(begun.elapsed() < PATIENCE, "the cluster does not serve:\n{}", self.log(0));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for nth in 0..self.running.len() {
+            self.kill(nth);
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Servers as the processes that they are: killed, ended, started again, told wrong things.
+
+mod cluster;
+mod killed;
+mod refused;
+mod rolling;
