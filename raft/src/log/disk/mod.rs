@@ -23,6 +23,7 @@ mod rewrite;
 mod room;
 mod segment;
 mod shared;
+mod spare;
 mod state;
 mod store;
 mod tail;
