@@ -61,6 +61,7 @@ impl StoreBuilder<TypeConfig, LogAdapter, MachineAdapter> for MemoryStores {
             Arc::new(MemorySnapshots::new()),
             u64::MAX,
             Arc::new(HostMetrics::new()),
+            true,
         );
         Ok(((), LogAdapter::new(log, true), MachineAdapter(Arc::new(shared))))
     }
