@@ -11,6 +11,7 @@ mod common;
 mod bounded;
 mod calls;
 mod deadlines;
+mod durable;
 mod faults;
 mod histories;
 mod hosts;
