@@ -13,8 +13,8 @@ use super::Disk;
 
 #[derive(Clone, Default)]
 pub(crate) struct Register {
-    values: OrdMap<u64, u64>,
-    list: Vector<u64>,
+    pub(super) values: OrdMap<u64, u64>,
+    pub(super) list: Vector<u64>,
     /// Where it persists itself, if it does.
     pub(super) disk: Option<Disk>,
     /// How many commands are not persisted.

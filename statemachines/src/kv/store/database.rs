@@ -333,7 +333,7 @@ impl Inner {
     }
 
     /// The copies of which something is stored, found by leaping from one to the next.
-    pub(super) fn copies(&self, group: GroupId) -> io::Result<BTreeSet<CopyId>> {
+    pub(in crate::kv) fn copies(&self, group: GroupId) -> io::Result<BTreeSet<CopyId>> {
         let mut copies = BTreeSet::new();
         let mut from = layout::copy(group, CopyId(1));
         let end = layout::group_end(group);
@@ -375,3 +375,6 @@ pub(in crate::kv) fn failed(error: fjall::Error) -> io::Error {
         error => io::Error::new(io::ErrorKind::InvalidData, error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;
