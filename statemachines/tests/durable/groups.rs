@@ -10,7 +10,9 @@ use quorate::snapshot::MemorySnapshots;
 use quorate::transport::MemoryNetwork;
 use quorate::{ClusterId, Consistency, Group, GroupOptions, GroupSpec, Host, HostConfig, NodeId, WriteOptions};
 use quorate_statemachines::ShardId;
-use quorate_statemachines::kv::{KvAnswer, KvCommand, KvDatabase, KvMachine, KvQuery, Scan, StoreError};
+use quorate_statemachines::kv::{
+    KvAnswer, KvCommand, KvDatabase, KvDatabaseOptions, KvMachine, KvQuery, Scan, StoreError,
+};
 use tempfile::TempDir;
 
 use crate::common::{GROUP, NODES, TTL, config, put, small};
@@ -23,7 +25,8 @@ pub(crate) struct Cluster {
     env: Arc<dyn Env>,
     nodes: Vec<Node>,
     options: GroupOptions,
-    on_disk: bool,
+    /// How its replicas use their disks, unless they are in memory.
+    disks: Option<KvDatabaseOptions>,
 }
 
 struct Node {
@@ -43,11 +46,11 @@ pub(crate) fn options() -> GroupOptions {
 }
 
 impl Cluster {
-    pub(crate) async fn new(options: GroupOptions, on_disk: bool) -> Self {
+    pub(crate) async fn new(options: GroupOptions, disks: Option<KvDatabaseOptions>) -> Self {
         let env: Arc<dyn Env> = Arc::new(RealEnv);
         let node = |id| Node { id, dir: tempfile::tempdir().unwrap(), log: MemoryLog::new(), life: None };
         let network = MemoryNetwork::new(Arc::clone(&env), 1);
-        let mut cluster = Cluster { network, env, nodes: NODES.map(node).into(), options, on_disk };
+        let mut cluster = Cluster { network, env, nodes: NODES.map(node).into(), options, disks };
         for node in 0..3 {
             cluster.start(node).await;
         }
@@ -58,9 +61,9 @@ impl Cluster {
 
     pub(crate) async fn start(&mut self, node: usize) {
         let Node { id, dir, log, .. } = &self.nodes[node];
-        let machine = match self.on_disk {
-            true => KvMachine::open(&opened(dir.path()).await, GROUP, TTL).unwrap(),
-            false => KvMachine::new(TTL),
+        let machine = match &self.disks {
+            Some(options) => KvMachine::open(&opened(dir.path(), options).await, GROUP, TTL).unwrap(),
+            None => KvMachine::new(TTL),
         };
         let host = Host::new(
             HostConfig { node: *id, cluster: ClusterId(1) },
@@ -139,10 +142,10 @@ impl Cluster {
 }
 
 /// The database of an earlier life is closed once the last of its tasks has ended.
-async fn opened(dir: &Path) -> KvDatabase {
+async fn opened(dir: &Path, options: &KvDatabaseOptions) -> KvDatabase {
     let mut tries = 0..2_000;
     loop {
-        match KvDatabase::open(dir, small()) {
+        match KvDatabase::open(dir, options.clone()) {
             Ok(database) => return database,
             Err(StoreError::Locked(_)) if tries.next().is_some() => tokio::time::sleep(Duration::from_millis(5)).await,
             Err(error) => panic!("{error}"),
@@ -165,7 +168,7 @@ fn expected(keys: std::ops::Range<u64>, size: usize) -> Vec<(Arc<str>, String)> 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_find_all_data_after_restarts_though_their_logs_are_purged() {
     let bounded = GroupOptions { snapshot_log_bytes: 60_000, snapshot_keep_entries: 8, ..options() };
-    let mut cluster = Cluster::new(bounded, true).await;
+    let mut cluster = Cluster::new(bounded, Some(small())).await;
     for round in 0..3 {
         cluster.fill(0, round * 1_000..(round + 1) * 1_000, 200).await;
         for node in 0..3 {
@@ -187,7 +190,7 @@ async fn replicas_find_all_data_after_restarts_though_their_logs_are_purged() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_far_behind_catches_up_by_a_streamed_snapshot_and_keeps_it() {
     let bounded = GroupOptions { snapshot_log_bytes: 60_000, snapshot_keep_entries: 8, ..options() };
-    let mut cluster = Cluster::new(bounded, true).await;
+    let mut cluster = Cluster::new(bounded, Some(small())).await;
     cluster.fill(0, 0..100, 500).await;
     cluster.stop(2).await;
     // Many times what is kept in memory.

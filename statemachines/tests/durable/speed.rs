@@ -8,7 +8,7 @@ use quorate::machine::{Backlog, Durable, EntryContext, StateMachine};
 use quorate::types::{Index, LogTime, Term};
 use quorate_statemachines::kv::{KvDatabase, KvDatabaseOptions, KvMachine};
 
-use crate::common::{GROUP, TTL, config, put};
+use crate::common::{GROUP, TTL, config, how_many, put};
 use crate::groups::{Cluster, options};
 
 fn entry(index: u64) -> EntryContext {
@@ -31,7 +31,8 @@ fn speed_of_one_machine_with_data_larger_than_its_overlay() {
     machine.apply(entry(0), config(1, &[0]));
     let text = "x".repeat(256);
     let (begun, before) = (Instant::now(), resident_mib());
-    let (keys, mut flushes, mut flushing) = (2_000_000u64, 0, std::time::Duration::ZERO);
+    let keys = how_many("QUORATE_KEYS", 1_000_000);
+    let (mut flushes, mut flushing) = (0, std::time::Duration::ZERO);
     for key in 0..keys {
         // Scattered, so that later ones fall between earlier ones.
         let name = format!("key {:016x}", key.wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -91,14 +92,19 @@ fn speed_of_persisting_after_so_many_changes() {
 #[ignore = "prints figures"]
 fn speed_of_a_group_on_disks_and_in_memory() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    for on_disk in [false, true, false, true] {
+    let puts = how_many("QUORATE_PUTS", 50_000);
+    for round in 0..6 {
+        let (place, disks) = match round % 2 {
+            0 => ("in memory", None),
+            _ => ("on disks", Some(KvDatabaseOptions::default())),
+        };
         let rate = runtime.block_on(async {
-            let cluster = Cluster::new(GroupOptions { snapshot_log_bytes: 8 << 20, ..options() }, on_disk).await;
+            let cluster = Cluster::new(GroupOptions { snapshot_log_bytes: 8 << 20, ..options() }, disks).await;
             cluster.fill(0, 0..2_000, 256).await;
             let begun = Instant::now();
-            cluster.fill(0, 0..100_000, 256).await;
-            100_000.0 / begun.elapsed().as_secs_f64()
+            cluster.fill(0, 0..puts, 256).await;
+            puts as f64 / begun.elapsed().as_secs_f64()
         });
-        println!("three replicas {}: {rate:.0} puts/s", if on_disk { "on disks" } else { "in memory" });
+        println!("three replicas {place}: {rate:.0} puts/s, 100 at a time");
     }
 }
