@@ -79,8 +79,9 @@ impl Contents {
 
     /// What of it is in memory for good.
     pub(super) fn without_disk(mut self) -> Self {
-        if let Keys::Disk(keys) = std::mem::replace(&mut self.keys, Keys::Memory(OrdMap::new())) {
-            keys.free();
+        if let Keys::Disk(keys) = &mut self.keys {
+            keys.strip();
+            self.keys = Keys::Memory(OrdMap::new());
         }
         self
     }

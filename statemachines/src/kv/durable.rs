@@ -54,9 +54,14 @@ impl fmt::Debug for Stored {
 }
 
 impl Stored {
-    /// Frees a state elsewhere.
-    pub(super) fn free(&self, state: State) {
-        self.space.database.free(state);
+    /// Frees a state, and what is large of it elsewhere.
+    pub(super) fn free(&self, mut state: State) {
+        state.each_copy(|contents| {
+            contents.disk_mut().into_iter().for_each(DiskKeys::strip);
+            let none = Table::new(Duration::ZERO);
+            self.space.database.free(mem::replace(&mut contents.sessions, none));
+        });
+        self.space.database.free(mem::take(&mut state.remains));
     }
 }
 
@@ -301,7 +306,7 @@ impl Durable for KvMachine {
         stored.envelope = Some(envelope);
         if replaces {
             let outdated = mem::replace(&mut self.state, state.clone());
-            stored.space.database.free(outdated);
+            stored.free(outdated);
         } else {
             let persisted = live(&state);
             let mut outdated = Vec::new();
@@ -314,6 +319,6 @@ impl Durable for KvMachine {
             stored.space.database.free(outdated);
         }
         let outdated = mem::replace(&mut stored.last, state);
-        stored.space.database.free(outdated);
+        stored.free(outdated);
     }
 }

@@ -47,7 +47,8 @@ impl KvMachine {
 
     /// The machine of a group whose state is in `database`, as it was persisted last. Changes are kept in memory until the
     /// engine has them persisted (see [`quorate::machine::Durable`]); the log has them meanwhile. A machine that was opened
-    /// on the same group before is of an earlier life, and can be persisted no more.
+    /// on the same group before is of an earlier life, and can be persisted no more. Blocks: it reads the
+    /// group's sessions.
     ///
     /// # Errors
     /// [`StoreError`] when what was persisted cannot be read.

@@ -12,7 +12,9 @@ use quorate::sessions::Stamp;
 use quorate::snapshot::{SnapshotReader, SnapshotView};
 use quorate::types::{ClientId, Index, LogTime, Term};
 use quorate::{GroupId, NodeId};
-use quorate_statemachines::kv::{Configure, Json, KvCommand, KvDatabase, KvDatabaseOptions, KvMachine, KvOp, KvReply};
+use quorate_statemachines::kv::{
+    Configure, Json, KvCommand, KvDatabase, KvDatabaseOptions, KvMachine, KvOp, KvReply, StoreError,
+};
 use quorate_statemachines::{ConfigNumber, ShardId};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -92,8 +94,12 @@ pub(crate) fn apply(machine: &mut KvMachine, index: u64) -> KvReply {
     machine.apply(entry, command(index))
 }
 
-pub(crate) fn open(dir: &Path) -> Result<(KvDatabase, KvMachine), quorate_statemachines::kv::StoreError> {
-    let database = KvDatabase::open(dir, small())?;
+pub(crate) fn open(dir: &Path) -> Result<(KvDatabase, KvMachine), StoreError> {
+    open_with(dir, small())
+}
+
+pub(crate) fn open_with(dir: &Path, options: KvDatabaseOptions) -> Result<(KvDatabase, KvMachine), StoreError> {
+    let database = KvDatabase::open(dir, options)?;
     let machine = KvMachine::open(&database, GROUP, TTL)?;
     Ok((database, machine))
 }

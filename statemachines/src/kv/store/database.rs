@@ -4,11 +4,12 @@
 //! database is opened or when the damaged place is read.
 //! Leaves out: what the records mean (see [`super::layout`]).
 //!
-//! The *chain*: each batch leaves a numbered record. The journal of the database reads up to the first record that makes no
-//! sense and takes that for its end, and newer batches may be found in a newer journal or in a table: after damage in the
-//! middle an old batch could be missing under a new one. So the numbers have to be there without a gap, from those on that
-//! are in journals only. What is missing at the end is a crash, or damage to the end, and leaves an older state, whole:
-//! whether the log still goes back that far, the engine checks.
+//! The *chain*: batch `n` leaves a record of that number, signed `n`, and signs the record of `n + 1` too, which the next batch
+//! signs over. A journal of the database is read up to the first record that makes no sense, which is taken for its end,
+//! though newer batches may be found in a newer journal or in a table; and a batch's place in the order is not under its
+//! checksum. So after damage an old batch could be missing under a new one, or lie over it. Either shows in the signatures:
+//! from those batches on that are in journals only, each has to have signed its own record last. What is missing at the end is
+//! a crash, or damage, and leaves an older state, whole: whether the log still goes back that far, the engine checks.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +25,7 @@ use quorate::GroupId;
 
 use super::janitor::Janitor;
 use super::layout::{self, CopyId, Part};
-use super::space::{Image, Slot};
+use super::space::{Image, Slot, Space};
 
 /// What the file `format` says.
 const FORMAT: &str = "quorate kv 1\n";
@@ -108,7 +109,8 @@ pub(super) struct Disk {
     chain: Mutex<Chain>,
 }
 
-/// Invariant: the records `floor..next` are in the database, and each names the floor that was in force.
+/// Invariant: the records `floor..next` are in the database, each signed by its own batch, and name the floor that was in
+/// force.
 struct Chain {
     next: u64,
     /// What comes before is in tables.
@@ -120,7 +122,7 @@ struct Chain {
 }
 
 impl KvDatabase {
-    /// Opens the database in `dir`, which is made if it does not exist.
+    /// Opens the database in `dir`, which is made if it does not exist. Blocks: it reads its journal.
     ///
     /// # Errors
     /// [`StoreError`]. A damaged database is not repaired: its replicas are to be made anew from the others.
@@ -152,6 +154,16 @@ impl KvDatabase {
         }
         let (keyspace, janitor) = (disk.keyspace.clone(), Janitor::start(&disk).map_err(io)?);
         Ok(KvDatabase(Arc::new(Inner { path: dir.into(), disk, janitor, options, keyspace, slots: Mutex::default() })))
+    }
+
+    /// Forgets a group whose replica has left this node. Machines that were opened on it can be persisted no more. What it
+    /// held is removed by and by. Blocks.
+    ///
+    /// # Errors
+    /// When the disk failed.
+    pub fn forget(&self, group: GroupId) -> Result<(), StoreError> {
+        let forgotten = Space::take(&self.0, group).and_then(|space| space.forget());
+        forgotten.map_err(|error| self.0.error(error))
     }
 
     /// The bytes that it takes on the disk.
@@ -233,7 +245,9 @@ impl Disk {
     /// Writes a batch. Says whether the chain has become long.
     pub(super) fn commit(&self, mut batch: OwnedWriteBatch, sync: bool) -> io::Result<bool> {
         let mut chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
-        batch.insert(&self.keyspace, layout::chain(chain.next), chain.floor.to_be_bytes());
+        let record = layout::chain_record(chain.floor, chain.next);
+        batch.insert(&self.keyspace, layout::chain(chain.next), record);
+        batch.insert(&self.keyspace, layout::chain(chain.next + 1), record);
         for dispensable in chain.swept..chain.floor {
             batch.remove(&self.keyspace, layout::chain(dispensable));
         }
@@ -266,23 +280,29 @@ impl Disk {
 
 impl Chain {
     fn read(keyspace: &Keyspace) -> Result<Chain, Trouble> {
-        let mut numbers = BTreeSet::new();
+        let damaged = |what: &str| Trouble::Damaged(what.into());
+        let mut signatures = BTreeMap::new();
         let mut floor = 0;
         for record in keyspace.range(layout::chain_range()) {
             let (key, value) = record.into_inner()?;
-            let number = layout::chain_number(&key);
-            let named = <[u8; 8]>::try_from(&*value).ok().map(u64::from_be_bytes);
-            let (Some(number), Some(named)) = (number, named) else {
-                return Err(Trouble::Damaged("a chain record that makes no sense".into()));
+            let (Some(number), Some((named, signed))) = (layout::chain_number(&key), layout::chain_record_of(&value))
+            else {
+                return Err(damaged("a chain record that makes no sense"));
             };
-            numbers.insert(number);
+            // The one after the last batch repeats what that said.
             floor = named;
+            signatures.insert(number, signed);
         }
-        let next = numbers.last().map_or(0, |last| last + 1);
-        if let Some(missing) = (floor..next).find(|number| !numbers.contains(number)) {
-            return Err(Trouble::Damaged(format!("batch {missing} is missing, though batch {} is there", next - 1)));
+        let Some((next, _)) = signatures.last_key_value().map(|(number, signed)| (*number, *signed)) else {
+            return Ok(Chain { next: 0, floor: 0, swept: 0, asked: 0 });
+        };
+        if let Some(wrong) = (floor..next).find(|number| signatures.get(number) != Some(number)) {
+            return Err(Trouble::Damaged(format!("batch {wrong} is missing or out of its place, before batch {next}")));
         }
-        let swept = numbers.first().copied().unwrap_or(0).min(floor);
+        if signatures.get(&next).copied() != next.checked_sub(1) {
+            return Err(damaged("the last batch is out of its place"));
+        }
+        let swept = signatures.keys().next().copied().unwrap_or(0).min(floor);
         Ok(Chain { next, floor, swept, asked: floor })
     }
 }
@@ -309,6 +329,10 @@ impl Batch {
 
     pub(super) fn put_head(&mut self, head: Vec<u8>) {
         self.batch.insert(&self.keyspace, layout::head(self.group), head);
+    }
+
+    pub(super) fn remove_head(&mut self) {
+        self.batch.remove(&self.keyspace, layout::head(self.group));
     }
 }
 
@@ -362,7 +386,7 @@ impl Inner {
         self.janitor.sweep(group, copy);
     }
 
-    /// Frees what may be large elsewhere.
+    /// Frees what may be large elsewhere. It must not refer to the database, which is else closed when nobody expects it.
     pub(in crate::kv) fn free(&self, what: impl Any + Send) {
         self.janitor.free(Box::new(what));
     }

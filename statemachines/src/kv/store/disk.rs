@@ -4,6 +4,7 @@
 //! batch. So a flush writes while reads and changes go on, and a clone of all three is a point in time.
 
 use std::fmt;
+use std::mem;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -157,7 +158,7 @@ impl DiskKeys {
     /// Sets the recent changes aside.
     pub(in crate::kv) fn freeze(&mut self) {
         assert!(self.flushing.keys.is_empty(), "a flush of {:?} begins before the last one is settled", self.copy);
-        self.flushing = std::mem::take(&mut self.recent);
+        self.flushing = mem::take(&mut self.recent);
     }
 
     /// What was set aside.
@@ -168,13 +169,13 @@ impl DiskKeys {
     /// What was set aside is in the database, which is now as `base` has it. Gives what is no longer needed.
     pub(in crate::kv) fn settle(&mut self, base: &Image) -> Changes {
         self.base = Some(Arc::clone(base));
-        std::mem::take(&mut self.flushing)
+        mem::take(&mut self.flushing)
     }
 
     /// Writes the changes of a copy that nothing refers to yet, without syncing them.
     pub(in crate::kv) fn spill(&mut self) -> std::io::Result<()> {
         if !self.recent.keys.is_empty() {
-            let changes = std::mem::take(&mut self.recent);
+            let changes = mem::take(&mut self.recent);
             let base = self.space.spill(|batch| {
                 for (key, value) in &changes.keys {
                     batch.change(
@@ -190,10 +191,10 @@ impl DiskKeys {
         Ok(())
     }
 
-    /// Has the memory freed that it takes, elsewhere.
-    pub(in crate::kv) fn free(self) {
-        let space = Arc::clone(&self.space);
-        space.database.free(self);
+    /// Takes what is large in memory out of keys that are about to be dropped, and has it freed elsewhere.
+    pub(in crate::kv) fn strip(&mut self) {
+        let large = (mem::take(&mut self.recent), mem::take(&mut self.flushing), mem::take(&mut self.long));
+        self.space.database.free(large);
     }
 
     /// How many bytes are not set aside.

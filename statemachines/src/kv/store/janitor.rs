@@ -80,9 +80,7 @@ impl Drop for Janitor {
     fn drop(&mut self) {
         self.closing.store(true, Ordering::Relaxed);
         self.jobs = None;
-        // What is freed by the janitor may be the last owner of the database.
-        let own = self.thread.take().filter(|thread| thread.thread().id() != std::thread::current().id());
-        if let Some(thread) = own {
+        if let Some(thread) = self.thread.take() {
             // It panics with the database, which has then told why.
             let _ = thread.join();
         }

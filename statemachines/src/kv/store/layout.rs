@@ -49,6 +49,19 @@ pub(super) fn chain_number(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(key.strip_prefix(&[0])?.try_into().ok()?))
 }
 
+/// What a batch leaves in the chain: the floor in force, and its signature.
+pub(super) fn chain_record(floor: u64, batch: u64) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&floor.to_be_bytes());
+    bytes[8..].copy_from_slice(&batch.to_be_bytes());
+    bytes
+}
+
+pub(super) fn chain_record_of(value: &[u8]) -> Option<(u64, u64)> {
+    let (floor, batch) = value.split_at_checked(8)?;
+    Some((u64::from_be_bytes(floor.try_into().ok()?), u64::from_be_bytes(batch.try_into().ok()?)))
+}
+
 pub(super) fn copy(group: GroupId, copy: CopyId) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(32);
     bytes.push(1);

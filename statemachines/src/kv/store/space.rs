@@ -156,6 +156,13 @@ impl Space {
         Ok(image)
     }
 
+    /// Removes all that the group has.
+    pub(super) fn forget(&self) -> io::Result<()> {
+        drop(self.commit(true, Batch::remove_head)?);
+        self.sweep_leftovers(&BTreeSet::new());
+        Ok(())
+    }
+
     /// Has all copies swept that are stored and not `live`: what an earlier life left unfinished.
     pub(in crate::kv) fn sweep_leftovers(&self, live: &BTreeSet<CopyId>) {
         let left: Vec<_> = lock(&self.slot).stored.extract_if(.., |copy| !live.contains(copy)).collect();

@@ -211,6 +211,25 @@ fn what_an_unfinished_snapshot_left_is_removed_at_the_next_start() {
 }
 
 #[test]
+fn a_forgotten_group_leaves_nothing_and_its_neighbours_stay() {
+    let (_dir, database) = database();
+    let places = [Place::new(&database), Place::new(&database)];
+    let mut groups = places.each_ref().map(Place::bench);
+    for group in &mut groups {
+        group.configure(config(1, 0, &[0]));
+        group.put(0, "a", 1);
+        persist(&mut group.machine, 1);
+    }
+    database.forget(places[0].1).unwrap();
+    assert!(groups[0].machine.freeze().run(position(2)).is_err(), "nobody brings it back");
+    let again = places[0].bench();
+    assert_eq!(again.machine.persisted(), None);
+    swept(&places[0], &again.machine);
+    let neighbour = places[1].bench();
+    assert_eq!(neighbour.get(0, "a"), KvAnswer::Value(Some(json(1))));
+}
+
+#[test]
 fn a_look_at_a_shard_on_a_disk_sees_no_later_change_persisted_or_not() {
     let (_dir, database) = database();
     let mut group = Place::new(&database).bench();
