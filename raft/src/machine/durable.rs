@@ -6,7 +6,8 @@
 //!
 //! Promises: a crash at any point leaves what was persisted last, whole; the log is not purged before the batch is synced.
 //! Asks of the machine: `apply` does not write to the store, it collects changes in memory; what it cannot read it reports
-//! by [`Durable::fault`], since a reply cannot: the replica then stops, and gives no answer that rests on it.
+//! by [`Durable::fault`], since a reply cannot: the replica then stops, and gives no answer that rests on it. A flush of a
+//! replica that was stopped may still run while a new machine is opened on the same store: it must fail, or be waited for.
 //! Leaves out: taking a group over alone ([`crate::Host::take_over`]), which replays what may never be committed.
 
 use std::io;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use quorate::{Consistency, NodeId, WriteError, WriteOptions};
+use quorate::{Consistency, GroupOptions, NodeId, WriteError, WriteOptions};
 
 use crate::common::{CALL, Cluster, Command, Oracle, Query, Seen, World, claims};
 use crate::faults::Nemesis;

@@ -13,12 +13,14 @@ use super::Register;
 /// So many commands may wait to be persisted before the machine wants to be.
 pub(crate) const MUCH: u64 = 20;
 
-/// What survives.
+/// What survives, and in which life of its machine it is looked at.
 #[derive(Clone, Default)]
-pub(crate) struct Disk(Arc<Mutex<Held>>);
+pub(crate) struct Disk(Arc<Mutex<Held>>, u64);
 
 #[derive(Default)]
 pub(crate) struct Held {
+    /// A flush of an earlier life may end late.
+    life: u64,
     persisted: Option<(Bytes, Register)>,
     /// What a flush or an intake has just written.
     done: Option<Done>,
@@ -44,8 +46,11 @@ impl Disk {
 
     /// The machine as it was persisted.
     pub(crate) fn open(&self) -> Register {
-        let persisted = self.held().persisted.as_ref().map(|(_, register)| register.clone()).unwrap_or_default();
-        Register { disk: Some(self.clone()), waiting: 0, ..persisted }
+        let mut held = self.held();
+        held.life += 1;
+        let disk = Disk(Arc::clone(&self.0), held.life);
+        let persisted = held.persisted.as_ref().map(|(_, register)| register.clone()).unwrap_or_default();
+        Register { disk: Some(disk), waiting: 0, ..persisted }
     }
 
     /// Loses everything.
@@ -55,8 +60,8 @@ impl Disk {
 
     fn write(&self, envelope: Bytes, register: Register, done: Done) -> io::Result<Box<dyn SnapshotView>> {
         let mut held = self.held();
-        if held.full || held.broken {
-            return Err(io::Error::other("the disk is full"));
+        if held.full || held.broken || held.life != self.1 {
+            return Err(io::Error::other("the disk takes nothing"));
         }
         let view = register.snapshot();
         held.done = Some(done);
