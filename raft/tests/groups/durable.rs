@@ -2,7 +2,7 @@
 
 use quorate::{Consistency, GroupOptions, NodeId, ReadError, Role};
 
-use crate::common::{CALL, Cluster, Command, MUCH, World, claims};
+use crate::common::{CALL, Cluster, Command, MUCH, World, claims, in_real_time};
 
 claims!(
     a_durable_replica_starts_from_what_it_persisted,
@@ -165,4 +165,27 @@ async fn a_durable_machine_does_not_take_over(world: World) {
     let refused = cluster.host(NodeId(1)).take_over(quorate::GroupSpec { options, ..spec }, |_| true).await;
     assert!(refused.err().is_some_and(|fatal| fatal.to_string().contains("durable")));
     push(&cluster, NodeId(1), 0..3).await;
+}
+
+/// Not in virtual time, where nothing can be slow on a thread of its own.
+#[test]
+fn a_flush_that_takes_long_holds_up_neither_writes_nor_reads() {
+    in_real_time(async |world| {
+        let cluster = world.durable_cluster(1, World::options()).await;
+        let (node, group) = (NodeId(1), cluster.group(NodeId(1)));
+        push(&cluster, node, 0..5).await;
+        let disk = cluster.disk(node);
+        disk.held().slow = true;
+        let snapshot = tokio::spawn(async move { group.snapshot(CALL).await });
+        world.eventually("it is being persisted", || disk.held().is_waited_for).await;
+        push(&cluster, node, 5..15).await;
+        let read = cluster.read(node, Consistency::Linearizable, 1, CALL).await;
+        assert!(read.is_ok() && !snapshot.is_finished(), "{read:?}");
+        disk.held().slow = false;
+        snapshot.await.unwrap().unwrap();
+        cluster.stop(node).await;
+        cluster.start(node).await;
+        let (_, list) = cluster.converge().await;
+        assert_eq!(list, (0..15).collect::<Vec<_>>());
+    });
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorate::StateMachine;
@@ -32,6 +33,10 @@ pub(crate) struct Held {
     pub(crate) broken: bool,
     /// Writes fail from now on.
     pub(crate) full: bool,
+    /// Flushes wait as long as this is set.
+    pub(crate) slow: bool,
+    /// Whether one waits.
+    pub(crate) is_waited_for: bool,
 }
 
 enum Done {
@@ -74,6 +79,10 @@ struct Aside(Disk, Register);
 
 impl Flush for Aside {
     fn run(self: Box<Self>, envelope: Bytes) -> io::Result<Box<dyn SnapshotView>> {
+        while self.0.held().slow {
+            self.0.held().is_waited_for = true;
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let view = self.0.write(envelope, self.1, Done::Flushed)?;
         self.0.held().flushes += 1;
         Ok(view)
