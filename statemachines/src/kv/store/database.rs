@@ -3,13 +3,6 @@
 //! Promises: a batch is there whole or not at all; what was synced is there after a crash; damage is reported when the
 //! database is opened or when the damaged place is read.
 //! Leaves out: what the records mean (see [`super::layout`]).
-//!
-//! The *chain*: batch `n` leaves a record of that number, signed `n`, and signs the record of `n + 1` too, which the next batch
-//! signs over. A journal of the database is read up to the first record that makes no sense, which is taken for its end,
-//! though newer batches may be found in a newer journal or in a table; and a batch's place in the order is not under its
-//! checksum. So after damage an old batch could be missing under a new one, or lie over it. Either shows in the signatures:
-//! from those batches on that are in journals only, each has to have signed its own record last. What is missing at the end is
-//! a crash, or damage, and leaves an older state, whole: whether the log still goes back that far, the engine checks.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,15 +16,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use quorate::GroupId;
 
+use super::chain::Chain;
 use super::janitor::Janitor;
 use super::layout::{self, CopyId, Part};
 use super::space::{Image, Slot, Space};
 
 /// What the file `format` says.
 const FORMAT: &str = "quorate kv 1\n";
-
-/// So many batches are chained before the database is asked to write the tables that make their numbers dispensable.
-const CHAIN: u64 = 1024;
 
 /// How a database uses memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,18 +100,6 @@ pub(super) struct Disk {
     chain: Mutex<Chain>,
 }
 
-/// Invariant: the records `floor..next` are in the database, each signed by its own batch, and name the floor that was in
-/// force.
-struct Chain {
-    next: u64,
-    /// What comes before is in tables.
-    floor: u64,
-    /// What comes before is removed.
-    swept: u64,
-    /// How far the janitor has been asked to raise the floor.
-    asked: u64,
-}
-
 impl KvDatabase {
     /// Opens the database in `dir`, which is made if it does not exist. Blocks: it reads its journal.
     ///
@@ -186,7 +165,7 @@ fn write_format(dir: &Path, format: &Path) -> io::Result<()> {
 }
 
 /// Why the database did not open.
-enum Trouble {
+pub(super) enum Trouble {
     Locked,
     Damaged(String),
     Io(io::Error),
@@ -235,7 +214,7 @@ impl Disk {
     }
 
     fn is_new(&self) -> bool {
-        self.chain.lock().unwrap_or_else(PoisonError::into_inner).next == 0
+        self.chain.lock().unwrap_or_else(PoisonError::into_inner).is_new()
     }
 
     pub(super) fn batch(&self) -> OwnedWriteBatch {
@@ -245,21 +224,10 @@ impl Disk {
     /// Writes a batch. Says whether the chain has become long.
     pub(super) fn commit(&self, mut batch: OwnedWriteBatch, sync: bool) -> io::Result<bool> {
         let mut chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner);
-        let record = layout::chain_record(chain.floor, chain.next);
-        batch.insert(&self.keyspace, layout::chain(chain.next), record);
-        batch.insert(&self.keyspace, layout::chain(chain.next + 1), record);
-        for dispensable in chain.swept..chain.floor {
-            batch.remove(&self.keyspace, layout::chain(dispensable));
-        }
+        chain.sign(&mut batch, &self.keyspace);
         let mode = if sync { PersistMode::SyncAll } else { PersistMode::Buffer };
         batch.durability(Some(mode)).commit().map_err(failed)?;
-        chain.next += 1;
-        chain.swept = chain.floor;
-        let long = chain.next - chain.floor.max(chain.asked) >= CHAIN;
-        if long {
-            chain.asked = chain.next;
-        }
-        Ok(long)
+        Ok(chain.signed())
     }
 
     /// Has all that is in journals only written to tables, and then raises the chain's floor. Blocks; gives up when `stop`
@@ -275,35 +243,6 @@ impl Disk {
         }
         self.chain.lock().unwrap_or_else(PoisonError::into_inner).floor = floor;
         Ok(())
-    }
-}
-
-impl Chain {
-    fn read(keyspace: &Keyspace) -> Result<Chain, Trouble> {
-        let damaged = |what: &str| Trouble::Damaged(what.into());
-        let mut signatures = BTreeMap::new();
-        let mut floor = 0;
-        for record in keyspace.range(layout::chain_range()) {
-            let (key, value) = record.into_inner()?;
-            let (Some(number), Some((named, signed))) = (layout::chain_number(&key), layout::chain_record_of(&value))
-            else {
-                return Err(damaged("a chain record that makes no sense"));
-            };
-            // The one after the last batch repeats what that said.
-            floor = named;
-            signatures.insert(number, signed);
-        }
-        let Some((next, _)) = signatures.last_key_value().map(|(number, signed)| (*number, *signed)) else {
-            return Ok(Chain { next: 0, floor: 0, swept: 0, asked: 0 });
-        };
-        if let Some(wrong) = (floor..next).find(|number| signatures.get(number) != Some(number)) {
-            return Err(Trouble::Damaged(format!("batch {wrong} is missing or out of its place, before batch {next}")));
-        }
-        if signatures.get(&next).copied() != next.checked_sub(1) {
-            return Err(damaged("the last batch is out of its place"));
-        }
-        let swept = signatures.keys().next().copied().unwrap_or(0).min(floor);
-        Ok(Chain { next, floor, swept, asked: floor })
     }
 }
 

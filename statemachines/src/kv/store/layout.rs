@@ -2,7 +2,7 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | `0`, number | one record for each batch: the chain (see [`super::database`]) |
+//! | `0`, number | a signature of each batch: the chain (see [`super::chain`]) |
 //! | `1`, group, 0 | the group's head: all that is small, and the envelope |
 //! | `1`, group, copy, part, name | a key, a session or a mark of one copy |
 //!

@@ -3,6 +3,7 @@
 //! Promises: both give the same answers in the same order; a clone is O(1), a point in time, and sees no later change.
 //! Leaves out: sessions and marks, which are in memory with either (see [`super::durable`] for how they are persisted).
 
+mod chain;
 mod database;
 mod disk;
 mod janitor;

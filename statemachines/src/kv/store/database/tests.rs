@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::chain::LENGTH;
 use super::*;
 
 fn small() -> KvDatabaseOptions {
@@ -87,17 +88,17 @@ fn the_newest_batches_may_be_missing_as_after_a_crash() {
 fn the_chain_stays_short_however_many_batches_there_are() {
     let dir = tempfile::tempdir().unwrap();
     let database = opened(dir.path()).unwrap();
-    for _ in 0..4 * CHAIN {
+    for _ in 0..4 * LENGTH {
         database.0.commit(database.0.batch(GroupId(1)), false).unwrap();
     }
     // The janitor comes to it by and by; what is dispensable goes with the next batch.
-    while numbers(&database).len() as u64 > 2 * CHAIN {
+    while numbers(&database).len() as u64 > 2 * LENGTH {
         std::thread::sleep(Duration::from_millis(5));
         database.0.commit(database.0.batch(GroupId(1)), false).unwrap();
     }
     drop(database);
     let database = opened(dir.path()).unwrap();
     let numbers = numbers(&database);
-    assert!(numbers.len() as u64 <= 2 * CHAIN + 2, "{} records", numbers.len());
-    assert!(numbers.is_sorted() && *numbers.last().unwrap() >= 4 * CHAIN);
+    assert!(numbers.len() as u64 <= 2 * LENGTH + 2, "{} records", numbers.len());
+    assert!(numbers.is_sorted() && *numbers.last().unwrap() >= 4 * LENGTH);
 }
