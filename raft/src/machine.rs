@@ -4,7 +4,10 @@
 //! is there again after a restart (replayed from a snapshot and the log).
 //! Asks of the machine: `apply` is deterministic. It sees its state and the entry, never a clock, a random number, a
 //! file, or the iteration order of a hash map; two replicas that differ by one byte are a bug that no retry mends.
+//! A machine whose state is to outgrow memory, or to be there at once after a restart, is [`Durable`].
 //! Leaves out: sessions (see [`crate::sessions`]) and consistency (see [`crate::reads`]), which come from outside.
+
+mod durable;
 
 use std::any::Any;
 use std::cell::Cell;
@@ -16,6 +19,8 @@ use serde::de::DeserializeOwned;
 
 use crate::snapshot::{SnapshotReader, SnapshotView};
 use crate::types::{Index, LogTime, Term};
+
+pub use durable::{Backlog, Durable, Flush, Intake};
 
 /// All that `apply` may know besides the state and the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +65,16 @@ pub trait StateMachine: Send + Sync + 'static {
     /// # Errors
     /// When the stream is damaged or of an unknown version; the group then stops rather than run on half a state.
     fn restore(&mut self, reader: &mut dyn SnapshotReader) -> io::Result<()>;
+
+    /// Its durable side, if it has one. A machine says the same all its life.
+    fn durable(&self) -> Option<&dyn Durable> {
+        None
+    }
+
+    /// The same, to be changed.
+    fn durable_mut(&mut self) -> Option<&mut dyn Durable> {
+        None
+    }
 }
 
 /// A command or a query that this machine cannot decode: another version's, or not its own.
@@ -78,6 +93,14 @@ pub trait Machine: Send + Sync + 'static {
     fn snapshot(&self) -> Box<dyn SnapshotView>;
     /// [`StateMachine::restore`].
     fn restore(&mut self, reader: &mut dyn SnapshotReader) -> io::Result<()>;
+    /// [`StateMachine::durable`].
+    fn durable(&self) -> Option<&dyn Durable> {
+        None
+    }
+    /// [`StateMachine::durable_mut`].
+    fn durable_mut(&mut self) -> Option<&mut dyn Durable> {
+        None
+    }
     /// The typed machine behind the bytes, for those on its own node who know its type.
     fn as_any(&self) -> &dyn Any;
 }
@@ -103,6 +126,14 @@ impl<M: StateMachine> Machine for Typed<M> {
 
     fn restore(&mut self, reader: &mut dyn SnapshotReader) -> io::Result<()> {
         self.0.restore(reader)
+    }
+
+    fn durable(&self) -> Option<&dyn Durable> {
+        self.0.durable()
+    }
+
+    fn durable_mut(&mut self) -> Option<&mut dyn Durable> {
+        self.0.durable_mut()
     }
 
     fn as_any(&self) -> &dyn Any {

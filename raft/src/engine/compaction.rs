@@ -1,7 +1,8 @@
 //! When a replica takes a snapshot, and what its log drops behind it.
 //!
 //! Promises: a snapshot is asked for once the log holds more than its bound, and all but the newest entries are purged
-//! behind it; if even those are more than the bound, they go too. While something holds the purge up (a follower is being
+//! behind it; if even those are more than the bound, they go too. A durable machine that has much to persist is given a
+//! snapshot's occasion for it. While something holds the purge up (a follower is being
 //! sent the entries), snapshots do not follow each other faster than the log grows.
 //! Leaves out: snapshots that a user asks for.
 
@@ -20,6 +21,7 @@ use super::types::{RaftLogId, TypeConfig};
 use crate::env::Env;
 use crate::group::GroupOptions;
 use crate::log::LogStore;
+use crate::machine::Backlog;
 
 /// How long to wait before a snapshot is asked for again that openraft may have refused, because it was at another one.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
@@ -90,8 +92,12 @@ pub(super) fn next(id: Option<RaftLogId>) -> u64 {
 }
 
 impl Compaction {
-    /// Whether the log is past its bound, and has grown enough since the last snapshot for another to be worth it.
+    /// Whether the log is past its bound, and has grown enough since the last snapshot for another to be worth it; or the
+    /// machine wants to be persisted, or is to be stopped, which a snapshot does either way.
     fn is_due(&mut self) -> bool {
+        if self.shared.backlog() > Backlog::Little || self.shared.is_faulty() {
+            return true;
+        }
         let bytes = self.log.bytes();
         self.floor = self.floor.min(bytes);
         bytes > self.bound && bytes >= self.floor + self.step()
@@ -103,6 +109,9 @@ impl Compaction {
     }
 
     async fn run(&mut self) -> Result<(), RaftFatal<TypeConfig>> {
+        if self.shared.is_faulty() {
+            return self.raft.trigger().snapshot().await;
+        }
         let mut metrics = self.raft.metrics();
         let covered = self.cover(&mut metrics).await?;
         self.floor = self.log.bytes();

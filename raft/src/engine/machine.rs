@@ -1,22 +1,24 @@
 //! openraft's state machine over [`State`]: one concrete adapter for every machine.
 
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex as StdMutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use futures::{FutureExt, Stream, StreamExt};
 use openraft::OptionalSend;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 use super::applied::AppliedIndex;
+use super::durable::{View, blocking};
 use super::state::State;
 use super::types::{
     RaftLogId, RaftSnapshotMeta, StoredMembership, TypeConfig, log_id_from, log_id_into, membership_from,
     membership_into,
 };
 use crate::log::LogStore;
+use crate::machine::Backlog;
 use crate::metrics::HostMetrics;
-use crate::snapshot::{SnapshotMeta, SnapshotStore, SnapshotView};
+use crate::snapshot::{Snapshot, SnapshotMeta, SnapshotStore, SnapshotView};
 
 type RaftSnapshot = openraft::Snapshot<crate::types::Term, crate::types::NodeId, (), Arc<dyn SnapshotView>>;
 
@@ -37,6 +39,14 @@ pub(crate) struct Shared {
     snapshot_bytes: u64,
     pub(crate) snapshot_wanted: Arc<Notify>,
     metrics: Arc<HostMetrics>,
+    /// Whether the machine keeps its state itself; the store of snapshots is then asked at the start only.
+    durable: bool,
+    /// What a durable machine has persisted last.
+    persisted: StdMutex<Option<Snapshot>>,
+    /// Held by whoever persists the state or takes a snapshot in.
+    turn: Mutex<()>,
+    /// Whether work that blocks is done on the spot: in a simulation.
+    inline: bool,
 }
 
 impl Shared {
@@ -46,17 +56,20 @@ impl Shared {
         snapshots: Arc<dyn SnapshotStore>,
         snapshot_bytes: u64,
         metrics: Arc<HostMetrics>,
+        inline: bool,
     ) -> Self {
-        let applied = AppliedIndex::default();
-        state.last.into_iter().for_each(|last| applied.advance(last.index));
         Shared {
-            state: RwLock::new(state),
-            applied,
+            applied: AppliedIndex::default(),
             snapshots,
             log,
             snapshot_bytes,
             snapshot_wanted: Arc::default(),
             metrics,
+            durable: state.is_durable(),
+            persisted: StdMutex::default(),
+            turn: Mutex::default(),
+            inline,
+            state: RwLock::new(state),
         }
     }
 
@@ -68,14 +81,27 @@ impl Shared {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Restores the newest snapshot of the store, if there is one that is newer than the state.
+    /// Finds what the machine has persisted, and restores the newest snapshot of the store if that is newer.
     pub(crate) async fn load(&self) -> io::Result<()> {
+        if self.durable {
+            let found = self.write().resume()?;
+            self.keep(found);
+        }
         if let Some(snapshot) = self.snapshots.latest().await?
             && snapshot.meta.last > self.read().last
         {
-            self.install(&snapshot.meta, snapshot.view.as_ref())?;
+            self.install(snapshot.meta, snapshot.view).await?;
         }
-        Ok(())
+        let last = self.read().last.map(|last| last.index);
+        last.into_iter().for_each(|last| self.applied.advance(last));
+        match self.log.state().await?.purged {
+            // What lies between is nowhere: to go on would be to forget it.
+            Some(purged) if last < Some(purged.index) => {
+                let held = last.map_or("nothing".into(), |last| format!("entry {last}"));
+                Err(io::Error::other(format!("the log is purged up to {purged}, but the state holds {held}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Takes the state away from a replica that has stopped, for its next life.
@@ -83,12 +109,52 @@ impl Shared {
         self.write().give_up(fresh)
     }
 
-    fn install(&self, meta: &SnapshotMeta, view: &dyn SnapshotView) -> io::Result<()> {
-        self.write().install(meta, view)?;
-        if let Some(last) = meta.last {
-            self.applied.advance(last.index);
+    /// Becomes what a snapshot holds.
+    async fn install(&self, meta: SnapshotMeta, view: View) -> io::Result<()> {
+        let _turn = self.turn.lock().await;
+        let last = meta.last;
+        let incoming = self.write().intake();
+        match incoming {
+            None => self.write().install(&meta, view.as_ref())?,
+            Some(incoming) => {
+                let taken = blocking(self.inline, move || incoming.run(meta, view.as_ref())).await?;
+                let persisted = self.write().become_taken(taken);
+                self.keep(Some(persisted));
+            }
         }
+        last.into_iter().for_each(|last| self.applied.advance(last.index));
         Ok(())
+    }
+
+    /// Has a durable machine persist all that it has applied; applies go on meanwhile.
+    async fn persist(&self) -> io::Result<Option<Snapshot>> {
+        let _turn = self.turn.lock().await;
+        let Some(frozen) = self.write().freeze() else { return Ok(None) };
+        let persisted = blocking(self.inline, move || frozen.run()).await?;
+        self.write().settle();
+        self.keep(Some(persisted.clone()));
+        Ok(Some(persisted))
+    }
+
+    fn keep(&self, persisted: Option<Snapshot>) {
+        *self.persisted.lock().unwrap_or_else(PoisonError::into_inner) = persisted;
+    }
+
+    /// How much the machine has not persisted.
+    pub(crate) fn backlog(&self) -> Backlog {
+        if self.durable { self.read().backlog() } else { Backlog::Little }
+    }
+
+    /// Whether the machine's store has failed.
+    pub(crate) fn is_faulty(&self) -> bool {
+        self.durable && self.read().fault().is_some()
+    }
+
+    /// Sees to it that the replica stops if a look at its state met a fault: the snapshot that is asked for will fail.
+    pub(crate) fn stop_on_fault(&self, state: &State) {
+        if self.durable && state.fault().is_some() {
+            self.snapshot_wanted.notify_one();
+        }
     }
 
     fn apply(
@@ -117,6 +183,10 @@ impl Shared {
                 answers.push((responder, outcome));
             }
         }
+        if let Some(fault) = state.fault() {
+            // Nobody is answered: what was applied may rest on what could not be read.
+            return Err(io::Error::other(fault));
+        }
         drop(state);
         self.metrics.applied.increment(count);
         if let Some(last) = last {
@@ -129,14 +199,9 @@ impl Shared {
         failure
     }
 
-    fn view(&self) -> (SnapshotMeta, Arc<dyn SnapshotView>) {
+    fn view(&self) -> (SnapshotMeta, View) {
         let state = self.read();
-        let meta = SnapshotMeta {
-            last: state.last,
-            membership: membership_from(state.membership.membership()),
-            membership_at: state.membership.log_id().map(log_id_from),
-        };
-        (meta, state.view())
+        (state.meta(), state.view())
     }
 }
 
@@ -159,6 +224,10 @@ impl RaftSnapshotBuilder<TypeConfig> for MachineAdapter {
     type SnapshotData = Arc<dyn SnapshotView>;
 
     async fn build_snapshot(&mut self) -> Result<RaftSnapshot, io::Error> {
+        if let Some(kept) = self.0.persist().await? {
+            self.0.metrics.snapshots_taken.increment(1);
+            return Ok(RaftSnapshot { meta: meta_into(&kept.meta), snapshot: kept.view });
+        }
         let (meta, view) = self.0.view();
         match self.0.snapshots.save(meta, Arc::clone(&view)).await {
             Ok(kept) => {
@@ -199,8 +268,11 @@ impl RaftStateMachine<TypeConfig> for MachineAdapter {
                 batch.push(next);
             }
             self.0.apply(batch.drain(..))?;
+            if self.0.backlog() == Backlog::TooMuch {
+                self.0.persist().await?;
+            }
         }
-        if self.0.log.bytes() > self.0.snapshot_bytes {
+        if self.0.log.bytes() > self.0.snapshot_bytes || self.0.backlog() > Backlog::Little {
             self.0.snapshot_wanted.notify_one();
         }
         Ok(())
@@ -216,14 +288,19 @@ impl RaftStateMachine<TypeConfig> for MachineAdapter {
         view: Arc<dyn SnapshotView>,
     ) -> Result<(), io::Error> {
         let meta = meta_from(meta);
-        self.0.install(&meta, view.as_ref())?;
-        self.0.snapshots.save(meta, view).await?;
+        self.0.install(meta.clone(), Arc::clone(&view)).await?;
+        if !self.0.durable {
+            self.0.snapshots.save(meta, view).await?;
+        }
         self.0.metrics.snapshots_installed.increment(1);
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<RaftSnapshot>, io::Error> {
-        let latest = self.0.snapshots.latest().await?;
+        let latest = match self.0.durable {
+            true => self.0.persisted.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            false => self.0.snapshots.latest().await?,
+        };
         Ok(latest.map(|snapshot| RaftSnapshot { meta: meta_into(&snapshot.meta), snapshot: snapshot.view }))
     }
 }

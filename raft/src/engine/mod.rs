@@ -6,6 +6,7 @@
 mod alone;
 mod applied;
 mod compaction;
+mod durable;
 mod inbound;
 mod leadership;
 mod log;

@@ -95,8 +95,9 @@ impl Replica {
             Arc::clone(&spec.snapshots),
             spec.options.snapshot_log_bytes,
             Arc::clone(&spec.metrics),
+            spec.env.simulation().is_some(),
         ));
-        shared.load().await.map_err(|error| Fatal(format!("snapshot of {}: {error}", spec.group)))?;
+        shared.load().await.map_err(|error| Fatal(format!("state of {}: {error}", spec.group)))?;
         // Soon enough that a lost one is sent again before its follower is missed.
         let append_timeout = spec.options.heartbeat.max(spec.options.election_timeout.0 / 2);
         let network = Network { group: spec.group, caller: spec.caller, append_timeout };
@@ -239,7 +240,9 @@ impl Replica {
     /// Answers from what is applied, together with the index that the answer reflects.
     pub(crate) fn query(&self, query: &[u8]) -> (Option<Index>, Result<bytes::Bytes, Undecodable>) {
         let state = self.shared.read();
-        (state.last.map(|id| id.index), state.query(query))
+        let answer = state.query(query);
+        self.shared.stop_on_fault(&state);
+        (state.last.map(|id| id.index), answer)
     }
 
     /// Runs `look` on the machine, together with the index that it reflects. Applies wait meanwhile.
@@ -248,7 +251,9 @@ impl Replica {
         look: impl FnOnce(&dyn Machine) -> T,
     ) -> (Option<Index>, Result<T, Undecodable>) {
         let state = self.shared.read();
-        (state.last.map(|id| id.index), state.machine().map(look))
+        let seen = state.look(look);
+        self.shared.stop_on_fault(&state);
+        (state.last.map(|id| id.index), seen)
     }
 
     /// How many sessions are open, as far as is applied.

@@ -1,7 +1,8 @@
 //! What a replica has applied: the machine, the group's sessions, the log's time.
 //!
 //! Promises: every committed entry is applied once, in order; a command that names a session takes effect once.
-//! Leaves out: openraft's side of it, which is [`super::machine`].
+//! Leaves out: openraft's side of it, which is [`super::machine`]; how a durable machine is persisted, which is
+//! [`super::durable`].
 
 use std::io;
 use std::sync::Arc;
@@ -29,10 +30,10 @@ const STREAM_VERSION: u32 = 1;
 pub(crate) struct State {
     pub(crate) last: Option<LogId>,
     pub(crate) membership: StoredMembership,
-    time: LogTime,
-    session_ttl: Duration,
-    sessions: Table,
-    machine: Box<dyn Machine>,
+    pub(super) time: LogTime,
+    pub(super) session_ttl: Duration,
+    pub(super) sessions: Table,
+    pub(super) machine: Box<dyn Machine>,
     /// A restore has failed half-way, or the state was given up: there is nothing to answer from, and the replica is about
     /// to stop or has stopped.
     torn: bool,
@@ -103,7 +104,10 @@ impl State {
         if self.torn {
             return Err(Undecodable("its state was given up: this replica stops".into()));
         }
-        Ok(self.machine.as_ref())
+        match self.fault() {
+            Some(fault) => Err(Undecodable(format!("its store failed: this replica stops: {fault}"))),
+            None => Ok(self.machine.as_ref()),
+        }
     }
 
     /// Whether there is nothing to answer from, nor to apply to.
@@ -123,19 +127,24 @@ impl State {
 
     /// Answers a query from what is applied.
     pub(crate) fn query(&self, query: &[u8]) -> Result<Bytes, Undecodable> {
-        self.machine()?.query(query)
+        self.look(|machine| machine.query(query))?
+    }
+
+    /// Looks at what is applied. What was seen of a store that failed meanwhile counts for nothing.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&dyn Machine) -> T) -> Result<T, Undecodable> {
+        let seen = look(self.machine()?);
+        self.machine().map(|_| seen)
     }
 
     /// A point-in-time view of everything, header first.
     pub(crate) fn view(&self) -> Arc<dyn SnapshotView> {
-        Arc::new(StateView { time: self.time, sessions: self.sessions.clone(), machine: self.machine.snapshot() })
+        view(self.time, self.sessions.clone(), self.machine.snapshot())
     }
 
     /// Becomes what a snapshot holds.
     pub(crate) fn install(&mut self, meta: &SnapshotMeta, view: &dyn SnapshotView) -> io::Result<()> {
         self.restore(view)?;
-        self.last = meta.last;
-        self.membership = StoredMembership::new(meta.membership_at.map(log_id_into), membership_into(&meta.membership));
+        self.stand_at(meta);
         Ok(())
     }
 
@@ -143,20 +152,11 @@ impl State {
     fn restore(&mut self, view: &dyn SnapshotView) -> io::Result<()> {
         let mut stream = view.open();
         let mut records = RecordReader::new(stream.as_mut());
-        let header: Header = records.read()?.ok_or_else(|| invalid("a snapshot without a header"))?;
-        if header.version != STREAM_VERSION {
-            return Err(invalid(format!("a snapshot of version {}; this node reads {STREAM_VERSION}", header.version)));
-        }
-        let mut sessions = Table::new(self.session_ttl);
-        for _ in 0..header.sessions {
-            let record: SessionRecord =
-                records.read()?.ok_or_else(|| invalid("a snapshot that ends in its sessions"))?;
-            sessions.restore(record);
-        }
+        let (time, sessions) = read_own_part(&mut records, self.session_ttl)?;
         self.torn = true;
         self.machine.restore(&mut records)?;
         self.torn = false;
-        self.time = header.time;
+        self.time = time;
         self.sessions = sessions;
         Ok(())
     }
@@ -191,7 +191,26 @@ impl State {
     }
 }
 
-fn invalid(text: impl Into<String>) -> io::Error {
+/// Reads what a snapshot stream starts with; the machine's own pieces are left.
+pub(super) fn read_own_part(records: &mut RecordReader<'_>, session_ttl: Duration) -> io::Result<(LogTime, Table)> {
+    let header: Header = records.read()?.ok_or_else(|| invalid("a snapshot without a header"))?;
+    if header.version != STREAM_VERSION {
+        return Err(invalid(format!("a snapshot of version {}; this node reads {STREAM_VERSION}", header.version)));
+    }
+    let mut sessions = Table::new(session_ttl);
+    for _ in 0..header.sessions {
+        let record: SessionRecord = records.read()?.ok_or_else(|| invalid("a snapshot that ends in its sessions"))?;
+        sessions.restore(record);
+    }
+    Ok((header.time, sessions))
+}
+
+/// A whole snapshot: the group's part before the machine's.
+pub(super) fn view(time: LogTime, sessions: Table, machine: Box<dyn SnapshotView>) -> Arc<dyn SnapshotView> {
+    Arc::new(StateView { time, sessions, machine })
+}
+
+pub(super) fn invalid(text: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text.into())
 }
 

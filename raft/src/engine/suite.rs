@@ -57,7 +57,7 @@ impl Machine for Count {
 
 fn adapters(log: Arc<dyn LogStore>, snapshots: Arc<dyn SnapshotStore>) -> ((), LogAdapter, MachineAdapter) {
     let state = State::new(Box::<Count>::default(), Duration::from_secs(60));
-    let shared = Shared::new(state, Arc::clone(&log), snapshots, u64::MAX, Arc::new(HostMetrics::new()));
+    let shared = Shared::new(state, Arc::clone(&log), snapshots, u64::MAX, Arc::new(HostMetrics::new()), true);
     ((), LogAdapter::new(log, true), MachineAdapter(Arc::new(shared)))
 }
 

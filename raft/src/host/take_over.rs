@@ -66,7 +66,8 @@ impl Host {
     /// the membership is one set with both; what its log held beyond this node's is dropped, and was acknowledged to nobody.
     ///
     /// # Errors
-    /// [`Fatal`] when the stores cannot be read or written, or the options do not fit; the group does not run then.
+    /// [`Fatal`] when the stores cannot be read or written, or the options do not fit, or the machine is
+    /// [durable](crate::machine::Durable); the group does not run then.
     pub async fn take_over<M: StateMachine>(
         &self,
         spec: GroupSpec<M>,
@@ -75,6 +76,11 @@ impl Host {
         let id = spec.id;
         if !spec.options.flush_before_send {
             return Err(Fatal(format!("options of {id}: to take over, entries must be flushed before they are sent")));
+        }
+        if spec.machine.durable().is_some() {
+            return Err(Fatal(format!(
+                "{id} has a durable machine, which cannot take over: it would replay what may be lost"
+            )));
         }
         let running = self.take_down(id).await;
         let silent_since = self.env.now();

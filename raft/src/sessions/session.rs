@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use imbl::OrdMap;
 
-use super::records::KeptReply;
+use super::records::{KeptReply, SessionRecord};
 use super::stamp::Refusal;
-use crate::types::{Index, LogTime};
+use crate::types::{ClientId, Index, LogTime};
 
 /// How many replies of one client are kept, and how far below the highest number an unseen one is still carried out.
 pub const WINDOW: u64 = 1024;
@@ -26,7 +26,7 @@ pub enum Begin {
 ///
 /// Which replies are kept does not depend on the order in which they came: a reply is forgotten exactly when it is
 /// acknowledged or [`WINDOW`] higher numbers have been recorded. So a copy may take them in any order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Session {
     /// The entry that opened it: tells this session from an expired one of the same client.
     pub(super) opened: Index,
@@ -39,6 +39,18 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(opened: Index, now: LogTime) -> Self {
         Session { opened, last_used: now, highest: None, acked: None, replies: OrdMap::new() }
+    }
+
+    /// The session as the table holds it.
+    pub(super) fn record(self, client: ClientId) -> SessionRecord {
+        SessionRecord {
+            client,
+            opened: self.opened,
+            last_used: self.last_used,
+            highest: self.highest,
+            acked: self.acked,
+            replies: self.replies.values().cloned().collect(),
+        }
     }
 
     pub(super) fn judge(&self, seq: u64, digest: u64) -> Begin {

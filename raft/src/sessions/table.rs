@@ -4,6 +4,7 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use bytes::Bytes;
+use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
 
 use super::records::{KeptReply, SessionCopy, SessionRecord};
@@ -161,13 +162,17 @@ impl Table {
 
     /// The sessions as records of a snapshot, by rising name. The iterator owns what it reads and sees no later change.
     pub fn records(&self) -> impl Iterator<Item = SessionRecord> + Send + use<> {
-        self.sessions.clone().into_iter().map(|(client, session)| SessionRecord {
-            client,
-            opened: session.opened,
-            last_used: session.last_used,
-            highest: session.highest,
-            acked: session.acked,
-            replies: session.replies.values().cloned().collect(),
+        self.sessions.clone().into_iter().map(|(client, session)| session.record(client))
+    }
+
+    /// What has to be put (a record) or removed (none) to make this table of `earlier`. Costs what has changed, not what
+    /// is there, as long as one comes from a clone of the other.
+    pub fn changes_since(&self, earlier: &Table) -> impl Iterator<Item = (ClientId, Option<SessionRecord>)> {
+        earlier.sessions.diff(&self.sessions).map(|change| match change {
+            DiffItem::Add(client, session) | DiffItem::Update { new: (client, session), .. } => {
+                (client.clone(), Some(session.clone().record(client.clone())))
+            }
+            DiffItem::Remove(client, _) => (client.clone(), None),
         })
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use quorate::{Consistency, NodeId, WriteError, WriteOptions};
+use quorate::{Consistency, GroupOptions, NodeId, WriteError, WriteOptions};
 
 use crate::common::{CALL, Cluster, Command, Oracle, Query, Seen, World, claims};
 use crate::faults::Nemesis;
@@ -12,6 +12,7 @@ use crate::faults::Nemesis;
 claims!(
     what_concurrent_clients_see_could_have_happened_one_after_the_other,
     what_was_acknowledged_happened_once_what_was_rejected_never,
+    what_was_acknowledged_happened_once_also_by_machines_that_persist_themselves,
 );
 
 const MS: Duration = Duration::from_millis(1);
@@ -78,7 +79,18 @@ async fn read_one_key(cluster: Arc<Cluster>, key: u64, oracle: Oracle, done: Arc
 }
 
 async fn what_was_acknowledged_happened_once_what_was_rejected_never(world: World) {
-    let cluster = Arc::new(world.cluster(3).await);
+    judge_fates(world.cluster(3).await).await;
+}
+
+async fn what_was_acknowledged_happened_once_also_by_machines_that_persist_themselves(world: World) {
+    // Each life starts from what an earlier one persisted, and from a log that begins about there.
+    let options = GroupOptions { snapshot_log_bytes: 1_000, snapshot_keep_entries: 4, ..World::options() };
+    let cluster = world.durable_cluster(3, options).await;
+    judge_fates(cluster).await;
+}
+
+async fn judge_fates(cluster: Cluster) {
+    let cluster = Arc::new(cluster);
     let nemesis = Nemesis::start(&cluster);
     let clients: Vec<_> = (0..4)
         .map(|client| {

@@ -17,6 +17,7 @@ mod histories;
 mod hosts;
 mod membership;
 mod metrics;
+mod persisting;
 mod reads;
 mod restarts;
 mod sessions;

@@ -70,7 +70,7 @@ impl State {
                 Some(source) => self.pull(source, Some(kept.clone()), config),
             },
             None => match named.or_else(given) {
-                None => Holding::Serving(Contents::new(self.session_ttl)),
+                None => Holding::Serving(self.blank.contents()),
                 Some(source) => self.pull(source, None, config),
             },
         };
@@ -82,7 +82,7 @@ impl State {
             number: config.number,
             source: source.gid,
             taken_at: source.taken_at,
-            staged: Staged::new(self.session_ttl),
+            staged: Staged::new(self.blank.contents()),
             kept,
         }))
     }

@@ -2,13 +2,13 @@
 
 use std::ops::Bound;
 use std::sync::Arc;
-use std::time::Duration;
 
 use imbl::OrdMap;
 use quorate::sessions::Table;
 
 use super::command::{KvOp, Outcome};
 use super::query::Scan;
+use super::store::{DiskKeys, Keys, KeysIter};
 use super::value::Json;
 
 /// How many bytes one scan answers at most, about.
@@ -17,7 +17,7 @@ const SCAN_BYTES_MAX: usize = 4 << 20;
 /// Invariant: `bytes` is the sum over all keys of [`size`].
 #[derive(Clone, Debug)]
 pub(super) struct Contents {
-    keys: OrdMap<Arc<str>, Json>,
+    keys: Keys,
     bytes: u64,
     pub(super) sessions: Table,
 }
@@ -28,8 +28,8 @@ pub(super) fn size(key: &str, value: &Json) -> usize {
 }
 
 impl Contents {
-    pub(super) fn new(session_ttl: Duration) -> Self {
-        Contents { keys: OrdMap::new(), bytes: 0, sessions: Table::new(session_ttl) }
+    pub(super) fn holding(keys: Keys, bytes: u64, sessions: Table) -> Self {
+        Contents { keys, bytes, sessions }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -40,7 +40,7 @@ impl Contents {
         self.bytes
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<&Json> {
+    pub(super) fn get(&self, key: &str) -> Option<Json> {
         self.keys.get(key)
     }
 
@@ -57,11 +57,48 @@ impl Contents {
         true
     }
 
-    /// Removes the first key; says whether there was one.
-    pub(super) fn remove_first(&mut self) -> bool {
-        match self.keys.get_min().map(|(key, _)| Arc::clone(key)) {
-            Some(key) => self.remove(&key),
+    /// Adds a key that comes after all others, as a snapshot gives them.
+    pub(super) fn append(&mut self, key: Arc<str>, value: Json) {
+        match &mut self.keys {
+            Keys::Memory(_) => self.put(key, value),
+            Keys::Disk(keys) => {
+                self.bytes += size(&key, &value) as u64;
+                keys.append(key, value);
+            }
+        }
+    }
+
+    /// Removes the first key that takes memory, of contents that nobody asks for any more; says whether there was one.
+    pub(super) fn free_first(&mut self) -> bool {
+        let Keys::Memory(keys) = &mut self.keys else { return false };
+        match keys.get_min().map(|(key, _)| Arc::clone(key)) {
+            Some(key) => keys.remove(&key).is_some(),
             None => false,
+        }
+    }
+
+    /// What of it is in memory for good.
+    pub(super) fn without_disk(mut self) -> Self {
+        if let Keys::Disk(keys) = &mut self.keys {
+            keys.strip();
+            self.keys = Keys::Memory(OrdMap::new());
+        }
+        self
+    }
+
+    /// The disk side of its keys, if they are on a disk.
+    pub(super) fn disk(&self) -> Option<&DiskKeys> {
+        match &self.keys {
+            Keys::Memory(_) => None,
+            Keys::Disk(keys) => Some(keys),
+        }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn disk_mut(&mut self) -> Option<&mut DiskKeys> {
+        match &mut self.keys {
+            Keys::Memory(_) => None,
+            Keys::Disk(keys) => Some(keys),
         }
     }
 
@@ -97,9 +134,8 @@ impl Contents {
     }
 
     /// The keys after `after`, in their order.
-    pub(super) fn keys_after(&self, after: Option<&str>) -> impl Iterator<Item = (&Arc<str>, &Json)> {
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.keys.range::<_, str>((start, Bound::Unbounded))
+    pub(super) fn keys_after(&self, after: Option<&str>) -> KeysIter<'_> {
+        self.keys.range(after.map_or(Bound::Unbounded, Bound::Excluded))
     }
 
     /// The keys that a scan asks for, and whether it ended before the last of them.
@@ -108,21 +144,29 @@ impl Contents {
         let start = scan.from.as_deref().unwrap_or_default().max(prefix);
         let wanted = |key: &str| key.starts_with(prefix) && scan.to.as_deref().is_none_or(|to| key < to);
         let (mut items, mut bytes) = (Vec::new(), 0);
-        for (key, value) in self.keys.range::<_, str>((Bound::Included(start), Bound::Unbounded)) {
-            if !wanted(key) {
+        for (key, value) in self.keys.range(Bound::Included(start)) {
+            if !wanted(&key) {
                 break;
             }
             if scan.limit.is_some_and(|limit| items.len() as u64 >= limit) || bytes >= SCAN_BYTES_MAX {
                 return (items, true);
             }
-            bytes += size(key, value);
-            items.push((Arc::clone(key), value.clone()));
+            bytes += size(&key, &value);
+            items.push((key, value));
         }
         (items, false)
     }
 
-    /// All keys, as they are now.
-    pub(super) fn keys(&self) -> OrdMap<Arc<str>, Json> {
+    /// All keys, as they are now. Costs nothing when they are in memory; else all of them are read into it.
+    pub(super) fn all(&self) -> OrdMap<Arc<str>, Json> {
+        match &self.keys {
+            Keys::Memory(keys) => keys.clone(),
+            Keys::Disk(_) => self.keys.range(Bound::Unbounded).collect(),
+        }
+    }
+
+    /// The keys, as they are now.
+    pub(super) fn keys(&self) -> Keys {
         self.keys.clone()
     }
 

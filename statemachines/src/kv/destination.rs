@@ -4,7 +4,6 @@
 use std::mem;
 
 use super::command::Step;
-use super::contents::Contents;
 use super::marks::Marks;
 use super::staged::Staged;
 use super::state::{Duty, Holding, Pulling, State};
@@ -39,14 +38,14 @@ impl State {
     /// Checks that what came is of the loss that is being copied. A source that nobody pinned to one loss may have taken
     /// the shard back and lost it again: then the copy begins anew.
     fn follow_loss(&mut self, shard: ShardId, number: ConfigNumber, lost_at: ConfigNumber) -> Result<(), Step> {
-        let session_ttl = self.session_ttl;
+        let blank = self.blank.clone();
         let pulling = self.pulling_mut(shard, number).ok_or(Step::Nothing)?;
         let known = pulling.taken_at.or(pulling.staged.lost_at);
         match known {
             Some(known) if lost_at < known => Err(Step::Misfit),
             Some(known) if lost_at > known && pulling.taken_at.is_some() => Err(Step::Misfit),
             Some(known) if lost_at > known => {
-                let outdated = mem::replace(&mut pulling.staged, Staged::new(session_ttl));
+                let outdated = mem::replace(&mut pulling.staged, Staged::new(blank.contents()));
                 self.give_up(shard, outdated.contents, Marks::default());
                 Ok(())
             }
@@ -73,14 +72,13 @@ impl State {
     }
 
     pub(super) fn abandon(&mut self, shard: ShardId, number: ConfigNumber) -> Step {
-        let session_ttl = self.session_ttl;
         let Some(pulling) = self.pulling_mut(shard, number) else { return Step::Nothing };
         let Pulling { source, taken_at, staged, kept, .. } = pulling.clone();
         // Should the source come back after all, it must not serve the shard beside this group.
         if let Some(lost_at) = staged.lost_at.or(taken_at) {
             self.owe(Duty { shard, lost_at, source });
         }
-        let contents = kept.map_or_else(|| Contents::new(session_ttl), |kept| kept.contents);
+        let contents = kept.map_or_else(|| self.blank.contents(), |kept| kept.contents);
         self.serve(shard, contents, Some(staged.contents));
         Step::Done
     }

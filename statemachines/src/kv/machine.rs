@@ -5,23 +5,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imbl::OrdMap;
-use quorate::machine::{EntryContext, StateMachine};
+use quorate::GroupId;
+use quorate::machine::{Durable, EntryContext, StateMachine};
 use quorate::sessions::DEFAULT_TTL;
 use quorate::snapshot::{SnapshotReader, SnapshotView};
 
 use super::command::{KvCommand, KvReply, NotServed};
 use super::contents::Contents;
+use super::durable::{self, Stored};
 use super::query::{KvAnswer, KvQuery};
 use super::snapshot;
 use super::state::{Duty, State};
+use super::store::{Blank, KvDatabase, StoreError};
 use super::transfer::Applied;
 use super::value::Json;
+use super::view::ShardKeys;
 use crate::names::ShardId;
 
 /// A shard group's state machine. It starts without a configuration and serves nothing.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct KvMachine {
-    state: State,
+    pub(super) state: State,
+    /// Where it is persisted, unless it is in memory.
+    pub(super) stored: Option<Stored>,
 }
 
 impl Default for KvMachine {
@@ -33,17 +39,40 @@ impl Default for KvMachine {
 impl KvMachine {
     /// A machine whose sessions expire after `session_ttl` of log time without use: the same on all replicas, and better
     /// the same on all groups, since sessions move with their shards.
+    ///
+    /// It is in memory; [`KvMachine::open`] gives one that is on a disk.
     pub fn new(session_ttl: Duration) -> Self {
-        KvMachine { state: State::new(session_ttl) }
+        KvMachine { state: State::new(Blank { session_ttl, space: None }), stored: None }
+    }
+
+    /// The machine of a group whose state is in `database`, as it was persisted last. Changes are kept in memory until the
+    /// engine has them persisted (see [`quorate::machine::Durable`]); the log has them meanwhile. A machine that was opened
+    /// on the same group before is of an earlier life, and can be persisted no more. Blocks: it reads the
+    /// group's sessions.
+    ///
+    /// # Errors
+    /// [`StoreError`] when what was persisted cannot be read.
+    pub fn open(database: &KvDatabase, group: GroupId, session_ttl: Duration) -> Result<Self, StoreError> {
+        durable::open(&database.0, group, session_ttl).map_err(|error| database.0.error(error))
     }
 
     /// The keys of a shard and their values, as they are now: for those who read a whole shard at once, where the machine
-    /// is. Shares the machine's own map, so it costs nothing, and sees no later change.
+    /// is. Sees no later change. Of a machine in memory it shares the map, so it costs nothing; on a disk it reads the whole
+    /// shard into memory, which [`KvMachine::shard`] does not.
     ///
     /// # Errors
     /// When the shard is not served here.
     pub fn keys(&self, shard: ShardId) -> Result<OrdMap<Arc<str>, Json>, NotServed> {
-        self.state.served(shard).map(Contents::keys)
+        self.state.served(shard).map(Contents::all)
+    }
+
+    /// A look at the keys of a shard, as they are now, that costs nothing until they are read, and sees no later change.
+    ///
+    /// # Errors
+    /// When the shard is not served here.
+    pub fn shard(&self, shard: ShardId) -> Result<ShardKeys, NotServed> {
+        let fault = self.state.blank.space.as_ref().map(|space| space.fault.clone());
+        self.state.served(shard).map(|contents| ShardKeys::new(contents.keys(), fault))
     }
 }
 
@@ -81,7 +110,7 @@ impl StateMachine for KvMachine {
         let state = &self.state;
         match query {
             KvQuery::Get { shard, key } => match state.served(shard) {
-                Ok(contents) => KvAnswer::Value(contents.get(&key).cloned()),
+                Ok(contents) => KvAnswer::Value(contents.get(&key)),
                 Err(refusal) => KvAnswer::NotServed(refusal),
             },
             KvQuery::Scan(scan) => match state.served(scan.shard) {
@@ -110,7 +139,19 @@ impl StateMachine for KvMachine {
     }
 
     fn restore(&mut self, reader: &mut dyn SnapshotReader) -> io::Result<()> {
-        self.state = snapshot::read(reader, self.state.session_ttl)?;
+        let state = snapshot::read(reader, self.state.blank.clone())?;
+        let outdated = std::mem::replace(&mut self.state, state);
+        if let Some(stored) = &self.stored {
+            stored.free(outdated);
+        }
         Ok(())
+    }
+
+    fn durable(&self) -> Option<&dyn Durable> {
+        self.stored.is_some().then_some(self)
+    }
+
+    fn durable_mut(&mut self) -> Option<&mut dyn Durable> {
+        self.stored.is_some().then_some(self)
     }
 }

@@ -5,6 +5,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
 use quorate::types::{ClientId, Index};
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,14 @@ impl Marks {
         let Some((_, item)) = self.by_index.remove_min() else { return false };
         self.by_item.remove(&item);
         true
+    }
+
+    /// What has to be put (an index) or removed (none) to make these marks of `earlier`, at the cost of what has changed.
+    pub(super) fn changes_since<'a>(&'a self, earlier: &'a Marks) -> impl Iterator<Item = (&'a Item, Option<Index>)> {
+        earlier.by_item.diff(&self.by_item).map(|change| match change {
+            DiffItem::Add(item, index) | DiffItem::Update { new: (item, index), .. } => (item, Some(*index)),
+            DiffItem::Remove(item, _) => (item, None),
+        })
     }
 
     /// All marks in the order of the changes, by an iterator that owns what it reads.

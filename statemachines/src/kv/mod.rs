@@ -7,7 +7,8 @@
 //!
 //! Promises: a shard is served by one group at a time; what was acknowledged before a move is there after it, what was
 //! deleted stays deleted, and an operation of a session takes effect once, whichever group it reaches; a step that comes
-//! twice, late or out of order changes nothing; a command costs the same however much data there is; a snapshot is O(1).
+//! twice, late or out of order changes nothing; a command costs the same however much data there is; a snapshot is O(1). All of it alike whether the keys are in
+//! memory or on a disk ([`KvMachine::open`]), where there may be more of them than memory takes.
 //! Leaves out: who drives the moves; which configuration is next (the configuration log); which shard a key belongs to.
 
 mod batch;
@@ -15,6 +16,7 @@ mod command;
 mod configure;
 mod contents;
 mod destination;
+mod durable;
 mod lost;
 mod machine;
 mod marks;
@@ -26,8 +28,10 @@ mod snapshot;
 mod source;
 mod staged;
 mod state;
+mod store;
 mod transfer;
 mod value;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -40,5 +44,7 @@ pub use query::{
     AckWork, HandOffWork, KvAnswer, KvQuery, Pull, PullWork, Pulled, Scan, ShardState, ShardStatus, Status, SweepWork,
     Work,
 };
+pub use store::{KvDatabase, KvDatabaseOptions, StoreError};
 pub use transfer::{Chunk, Delta, Reached};
 pub use value::Json;
+pub use view::ShardKeys;

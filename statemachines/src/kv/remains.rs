@@ -10,7 +10,8 @@ const SESSION_WEIGHT: u64 = 32;
 /// Data that nobody can ask for any more.
 ///
 /// Only the counts are state. The data itself is not in a snapshot: a replica that was restored has the counts and
-/// nothing to free, and counts down like the others.
+/// nothing to free, and counts down like the others. So does one with keys on a disk, which are swept there as soon as
+/// what is persisted refers to them no more.
 #[derive(Clone, Debug)]
 pub(super) struct Remains {
     /// Keys and marks not yet freed.
@@ -28,7 +29,7 @@ impl Remains {
             keys: (contents.len() + marks.len()) as u64,
             sessions: contents.sessions.len() as u64,
             bytes: contents.bytes(),
-            data: Some((contents, marks)),
+            data: Some((contents.without_disk(), marks)),
         }
     }
 
@@ -50,7 +51,7 @@ impl Remains {
         self.sessions -= sessions;
         let Some((contents, marks)) = &mut self.data else { return };
         for _ in 0..keys {
-            let _ = contents.remove_first() || marks.remove_first();
+            let _ = contents.free_first() || marks.remove_first();
         }
         for _ in 0..sessions {
             if let Some(client) = contents.sessions.next_client(None).cloned() {

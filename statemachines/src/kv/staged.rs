@@ -1,7 +1,5 @@
 //! The copy of a shard that is being pulled.
 
-use std::time::Duration;
-
 use quorate::types::Index;
 
 use super::contents::Contents;
@@ -31,15 +29,8 @@ pub(super) struct Staged {
 }
 
 impl Staged {
-    pub(super) fn new(session_ttl: Duration) -> Self {
-        Staged {
-            lost_at: None,
-            after: None,
-            copied: false,
-            reached: None,
-            frozen_at: None,
-            contents: Contents::new(session_ttl),
-        }
+    pub(super) fn new(contents: Contents) -> Self {
+        Staged { lost_at: None, after: None, copied: false, reached: None, frozen_at: None, contents }
     }
 
     /// Whether it is the shard as it was when the source froze it: it may be served.

@@ -1,6 +1,6 @@
 //! The whole replicated state of a shard group, and what can be said about it in one look.
 
-use std::time::Duration;
+use std::iter;
 
 use imbl::{OrdMap, OrdSet};
 use quorate::types::Index;
@@ -12,6 +12,7 @@ use super::marks::Marks;
 use super::query::Pull;
 use super::remains::Remains;
 use super::staged::Staged;
+use super::store::Blank;
 use super::transfer::Applied;
 use crate::names::{ConfigNumber, Gid, ShardId};
 
@@ -24,6 +25,18 @@ pub(super) enum Holding {
     Lost(Lost),
     /// A configuration gave it to this group, and another one has its data.
     Pulling(Box<Pulling>),
+}
+
+impl Holding {
+    /// Its copies of the shard.
+    pub(super) fn each_contents(&mut self) -> impl Iterator<Item = &mut Contents> {
+        let (one, another) = match self {
+            Holding::Serving(contents) => (contents, None),
+            Holding::Lost(lost) => (&mut lost.contents, None),
+            Holding::Pulling(pulling) => (&mut pulling.staged.contents, pulling.kept.as_mut()),
+        };
+        iter::once(one).chain(another.map(|kept| &mut kept.contents))
+    }
 }
 
 /// A shard on its way here.
@@ -73,12 +86,12 @@ pub(super) struct State {
     pub(super) installed: OrdMap<(ShardId, Gid), ConfigNumber>,
     /// By shard and the entry that gave it up.
     pub(super) remains: OrdMap<(ShardId, Index), Remains>,
-    /// Not part of the state, but the same on all replicas.
-    pub(super) session_ttl: Duration,
+    /// Not part of the state.
+    pub(super) blank: Blank,
 }
 
 impl State {
-    pub(super) fn new(session_ttl: Duration) -> Self {
+    pub(super) fn new(blank: Blank) -> Self {
         State {
             applied: Applied { index: Index(0), time: Default::default() },
             number: ConfigNumber(0),
@@ -89,7 +102,7 @@ impl State {
             duties: OrdSet::new(),
             installed: OrdMap::new(),
             remains: OrdMap::new(),
-            session_ttl,
+            blank,
         }
     }
 
@@ -166,6 +179,29 @@ impl State {
             None => !self.holdings.contains_key(&shard) && self.given.contains_key(&shard),
         };
         lost.filter(asked_for).ok_or(if given_up { Absent::GivenUp } else { Absent::NotYetLost })
+    }
+
+    /// All copies of shards that can still be asked for, each with the marks of its changes.
+    pub(super) fn copies(&self) -> impl Iterator<Item = (&Contents, Option<&Marks>)> {
+        self.holdings
+            .values()
+            .flat_map(|holding| match holding {
+                Holding::Serving(contents) => [Some((contents, None)), None],
+                Holding::Lost(lost) => [Some((&lost.contents, Some(&lost.marks))), None],
+                Holding::Pulling(pulling) => {
+                    let kept = pulling.kept.as_ref().map(|kept| (&kept.contents, Some(&kept.marks)));
+                    [Some((&pulling.staged.contents, None)), kept]
+                }
+            })
+            .flatten()
+    }
+
+    /// The same copies, to be changed.
+    pub(super) fn each_copy(&mut self, mut change: impl FnMut(&mut Contents)) {
+        let shards: Vec<ShardId> = self.holdings.keys().copied().collect();
+        for shard in shards {
+            self.holdings.get_mut(&shard).into_iter().flat_map(Holding::each_contents).for_each(&mut change);
+        }
     }
 
     /// Sets data aside to be freed, a little at each [`super::KvCommand::Sweep`].

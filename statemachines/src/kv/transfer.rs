@@ -128,11 +128,11 @@ impl Chunk {
             _ => None,
         };
         for (key, value) in contents.keys_after(after.as_deref()) {
-            if !room.take(size(key, value)) {
+            if !room.take(size(&key, &value)) {
                 return false;
             }
-            self.keys.push((Arc::clone(key), value.clone()));
-            self.through = Some(Item::Key(Arc::clone(key)));
+            self.through = Some(Item::Key(Arc::clone(&key)));
+            self.keys.push((key, value));
         }
         true
     }
@@ -215,7 +215,7 @@ impl Delta {
                 }
             },
             Item::Key(key) => {
-                let value = contents.get(key).cloned();
+                let value = contents.get(key);
                 let size = value.as_ref().map_or(key.len(), |value| size(key, value));
                 self.keys.push((Arc::clone(key), value));
                 size

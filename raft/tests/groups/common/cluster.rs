@@ -1,18 +1,19 @@
 //! Nodes of one cluster: their stores survive their lives.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use quorate::log::MemoryLog;
-use quorate::snapshot::MemorySnapshots;
+use quorate::snapshot::{MemorySnapshots, SnapshotStore};
 use quorate::transport::MemoryNetwork;
 use quorate::{
-    ClusterId, Consistency, Group, GroupId, GroupOptions, GroupSpec, Host, HostConfig, NodeId, ReadError, ReadReply,
-    Role, WriteError, WriteOptions, Written,
+    ClusterId, Consistency, Fatal, Group, GroupId, GroupOptions, GroupSpec, Host, HostConfig, NodeId, ReadError,
+    ReadReply, Role, WriteError, WriteOptions, Written,
 };
 
-use super::{Answer, Command, Query, Register, World};
+use super::{Answer, Command, Disk, Query, Register, World};
 
 /// How long a call that must succeed may take.
 pub(crate) const CALL: Duration = Duration::from_secs(20);
@@ -25,6 +26,8 @@ pub(crate) struct Cluster {
     pub(crate) world: World,
     pub(crate) network: MemoryNetwork,
     pub(crate) options: GroupOptions,
+    /// Whether nodes persist their machine themselves from their next start on.
+    pub(crate) durable: AtomicBool,
     nodes: Mutex<BTreeMap<NodeId, Node>>,
 }
 
@@ -32,33 +35,54 @@ pub(crate) struct Cluster {
 struct Node {
     log: MemoryLog,
     snapshots: MemorySnapshots,
+    disk: Disk,
     life: Option<(Arc<Host>, Group<Register>)>,
 }
 
 impl Cluster {
     pub(crate) fn new(world: &World, options: GroupOptions) -> Self {
         let network = MemoryNetwork::new(Arc::clone(&world.env), world.seed);
-        Cluster { world: world.clone(), network, options, nodes: Mutex::default() }
+        Cluster { world: world.clone(), network, options, durable: AtomicBool::new(false), nodes: Mutex::default() }
     }
 
     /// Starts a node, new or on what its stores hold.
     pub(crate) async fn start(&self, id: NodeId) -> Group<Register> {
+        self.try_start(id).await.unwrap()
+    }
+
+    /// The same, where the stores may be such that it cannot.
+    pub(crate) async fn try_start(&self, id: NodeId) -> Result<Group<Register>, Fatal> {
         let (network, env) = (&self.network, &self.world.env);
         let node = self.nodes().entry(id).or_default().clone();
         assert!(node.life.is_none(), "{id} runs already");
         let config = HostConfig { node: id, cluster: ClusterId(1) };
         let host = Host::new(config, Arc::clone(env), network.transport(id));
         network.register(id, &host);
-        let spec = GroupSpec {
-            id: GROUP,
-            machine: Register::default(),
-            log: Arc::new(node.log.clone()),
-            snapshots: Arc::new(node.snapshots.clone()),
-            options: self.options.clone(),
-        };
-        let group = host.create_group(spec).await.unwrap();
+        let group = host.create_group(self.spec(id)).await?;
         self.nodes().entry(id).or_default().life = Some((host, group.clone()));
-        group
+        Ok(group)
+    }
+
+    /// What a node's replica is made of.
+    pub(crate) fn spec(&self, id: NodeId) -> GroupSpec<Register> {
+        let node = self.nodes()[&id].clone();
+        GroupSpec {
+            id: GROUP,
+            machine: if self.durable.load(Ordering::Relaxed) { node.disk.open() } else { Register::default() },
+            log: Arc::new(node.log),
+            snapshots: Arc::new(node.snapshots),
+            options: self.options.clone(),
+        }
+    }
+
+    pub(crate) fn disk(&self, id: NodeId) -> Disk {
+        self.nodes()[&id].disk.clone()
+    }
+
+    /// Whether the node's store of snapshots holds one.
+    pub(crate) async fn has_snapshot_stored(&self, id: NodeId) -> bool {
+        let snapshots = self.nodes()[&id].snapshots.clone();
+        snapshots.latest().await.unwrap().is_some()
     }
 
     /// Stops a node; its stores stay.

@@ -4,14 +4,21 @@ use std::collections::BTreeMap;
 use std::io;
 
 use imbl::{OrdMap, Vector};
+use quorate::machine::Durable;
 use quorate::snapshot::{Records, SnapshotReader, SnapshotView, read_records};
 use quorate::{EntryContext, StateMachine};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::Disk;
+
 #[derive(Clone, Default)]
 pub(crate) struct Register {
-    values: OrdMap<u64, u64>,
-    list: Vector<u64>,
+    pub(super) values: OrdMap<u64, u64>,
+    pub(super) list: Vector<u64>,
+    /// Where it persists itself, if it does.
+    pub(super) disk: Option<Disk>,
+    /// How many commands are not persisted.
+    pub(super) waiting: u64,
 }
 
 impl Register {
@@ -73,6 +80,11 @@ impl StateMachine for Register {
             values.insert(key, value);
             value
         };
+        if let Some(disk) = &self.disk {
+            self.waiting += 1;
+            let mut held = disk.held();
+            held.waited_max = held.waited_max.max(self.waiting);
+        }
         match command {
             Command::Raise { key, to } => change(&mut self.values, key, &|was| was.max(to)),
             Command::Add { key, amount } => change(&mut self.values, key, &|was| was + amount),
@@ -96,7 +108,7 @@ impl StateMachine for Register {
     }
 
     fn snapshot(&self) -> Box<dyn SnapshotView> {
-        let Register { values, list } = self.clone();
+        let Register { values, list, .. } = self.clone();
         Records::view(move || {
             let values = values.clone().into_iter().map(|(key, value)| Record::Value(key, value));
             values.chain(list.clone().into_iter().map(Record::Item))
@@ -104,7 +116,7 @@ impl StateMachine for Register {
     }
 
     fn restore(&mut self, reader: &mut dyn SnapshotReader) -> io::Result<()> {
-        *self = Register::default();
+        (self.values, self.list) = Default::default();
         for record in read_records(reader) {
             match record? {
                 Record::Value(key, value) => {
@@ -114,5 +126,13 @@ impl StateMachine for Register {
             }
         }
         Ok(())
+    }
+
+    fn durable(&self) -> Option<&dyn Durable> {
+        self.disk.is_some().then_some(self)
+    }
+
+    fn durable_mut(&mut self) -> Option<&mut dyn Durable> {
+        self.disk.is_some().then_some(self)
     }
 }

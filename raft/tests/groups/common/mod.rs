@@ -1,11 +1,13 @@
 //! What the claims share: a world to run in, a cluster in it, a machine, an oracle.
 
 mod cluster;
+mod durable;
 mod machine;
 mod oracle;
 mod world;
 
 pub(crate) use cluster::{CALL, Cluster, GROUP};
+pub(crate) use durable::{Disk, MUCH};
 pub(crate) use machine::{Answer, Command, Query, Register, Unreadable};
 pub(crate) use oracle::{Oracle, Seen};
 pub(crate) use world::{World, in_real_time, in_virtual_time};

@@ -103,6 +103,17 @@ impl World {
         cluster
     }
 
+    /// The same, of machines that persist themselves.
+    pub(crate) async fn durable_cluster(&self, nodes: u64, options: GroupOptions) -> Cluster {
+        let cluster = Cluster::new(self, options);
+        cluster.durable.store(true, Ordering::Relaxed);
+        for node in 1..=nodes {
+            cluster.start(quorate::NodeId(node)).await;
+        }
+        cluster.initialize().await;
+        cluster
+    }
+
     /// Timeouts that a busy machine can keep.
     pub(crate) fn options() -> GroupOptions {
         GroupOptions {

@@ -2,6 +2,7 @@
 
 mod batches;
 mod bench;
+mod disk;
 mod handoff;
 mod model;
 mod moves;
@@ -12,7 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate::machine::{EntryContext, StateMachine};
+use quorate::machine::{Durable, EntryContext, StateMachine};
 use quorate::snapshot::{SnapshotReader, SnapshotView};
 use quorate::types::{Index, LogTime, Term};
 use serde_json::Value;

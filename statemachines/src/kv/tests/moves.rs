@@ -53,6 +53,15 @@ enum Action {
     Wait {
         ms: u64,
     },
+    /// The replica on a disk is persisted, and applies meanwhile.
+    Persist {
+        group: usize,
+        meanwhile: usize,
+    },
+    /// The replica on a disk starts again from what is persisted.
+    Crash {
+        group: usize,
+    },
 }
 
 /// What a client asks for.
@@ -154,6 +163,8 @@ fn action() -> impl Strategy<Value = Action> {
         1 => (group(), replica(), replica())
             .prop_map(|(group, replica, from)| Action::Restore { group, replica, from }),
         1 => (0..5000u64).prop_map(|ms| Action::Wait { ms }),
+        2 => (group(), 0..20usize).prop_map(|(group, meanwhile)| Action::Persist { group, meanwhile }),
+        1 => group().prop_map(|group| Action::Crash { group }),
     ]
 }
 
@@ -189,6 +200,8 @@ fn run(world: &mut World, action: Action) {
         Action::CatchUp { group, count } => world.catch_up(group, count),
         Action::Restore { group, replica, from } => world.restore(group, replica, from),
         Action::Wait { ms } => world.wait(ms),
+        Action::Persist { group, meanwhile } => world.persist(group, meanwhile),
+        Action::Crash { group } => world.crash(group),
     }
 }
 
@@ -198,27 +211,43 @@ fn config() -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 4096, ..Default::default() }
 }
 
+fn play(session_ttl_ms: u64, actions: Vec<Action>, database: Option<&KvDatabase>) {
+    let mut world = World::new(session_ttl_ms, database);
+    world.assign(&(0..SHARDS).map(|shard| (ShardId(shard), Some(shard as usize % 2))).collect());
+    world.settle();
+    for (shard, name) in (0..SHARDS).flat_map(|shard| (0..3).map(move |name| (shard, name))) {
+        run(&mut world, Action::Open { group: shard as usize % 2, shard, client: name });
+    }
+    for action in actions {
+        run(&mut world, action);
+    }
+    let homeless = (0..SHARDS).map(ShardId).filter(|shard| !world.last_config().contains_key(shard));
+    let homes = homeless.map(|shard| (shard, Some(shard.0 as usize))).collect();
+    world.assign(&homes);
+    world.settle();
+    world.check_settled();
+}
+
+fn session_ttl_ms() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(3_600_000), 500..20_000u64]
+}
+
 proptest! {
     #![proptest_config(config())]
 
     #[test]
     fn clients_see_one_store_whatever_happens_to_the_steps_of_the_moves(
-        session_ttl_ms in prop_oneof![Just(3_600_000), 500..20_000u64],
+        session_ttl_ms in session_ttl_ms(),
         actions in prop::collection::vec(action(), 1..800),
     ) {
-        let mut world = World::new(session_ttl_ms);
-        world.assign(&(0..SHARDS).map(|shard| (ShardId(shard), Some(shard as usize % 2))).collect());
-        world.settle();
-        for (shard, name) in (0..SHARDS).flat_map(|shard| (0..3).map(move |name| (shard, name))) {
-            run(&mut world, Action::Open { group: shard as usize % 2, shard, client: name });
-        }
-        for action in actions {
-            run(&mut world, action);
-        }
-        let homeless = (0..SHARDS).map(ShardId).filter(|shard| !world.last_config().contains_key(shard));
-        let homes = homeless.map(|shard| (shard, Some(shard.0 as usize))).collect();
-        world.assign(&homes);
-        world.settle();
-        world.check_settled();
+        play(session_ttl_ms, actions, None);
+    }
+
+    #[test]
+    fn a_replica_on_a_disk_answers_like_one_in_memory_whenever_it_is_persisted_and_wherever_it_crashes(
+        session_ttl_ms in session_ttl_ms(),
+        actions in prop::collection::vec(action(), 1..800),
+    ) {
+        play(session_ttl_ms, actions, Some(disk::shared()));
     }
 }

@@ -1,6 +1,7 @@
-//! Several groups without Raft: each a log and two replicas, one of which may lag; a bag of messages that are lost,
-//! repeated and reordered; and a driver that knows nothing but what the machines say.
+//! Several groups without Raft: each a log and two replicas, one of which may lag, and may be on a disk; a bag of messages
+//! that are lost, repeated and reordered; and a driver that knows nothing but what the machines say.
 
+use super::disk::{Place, position, position_of, take_in};
 use super::model::Model;
 use super::*;
 use std::cell::Cell;
@@ -35,6 +36,8 @@ struct Group {
     time: u64,
     /// Whether a replica has said something that depends on how far it is: not before it has applied all of an entry.
     told: Cell<bool>,
+    /// Where the lagging replica is, unless in memory.
+    disk: Option<Place>,
 }
 
 impl Group {
@@ -80,7 +83,36 @@ impl Group {
             self.lagging_at = self.log.len();
         }
         let from = if replica == 0 { 0 } else { from };
-        self.replicas[replica] = restored(&self.replicas[from], session_ttl);
+        match (replica, &self.disk) {
+            (1, Some(_)) => {
+                let view = self.replicas[from].snapshot();
+                take_in(&mut self.replicas[1], &*view, position(self.lagging_at));
+            }
+            _ => self.replicas[replica] = restored(&self.replicas[from], session_ttl),
+        }
+    }
+
+    /// Persists the lagging replica, which goes on while it is written.
+    fn persist(&mut self, meanwhile: usize) {
+        if self.disk.is_none() {
+            return;
+        }
+        let frozen_at = position(self.lagging_at);
+        let expected = bytes_of(&*self.replicas[1].snapshot());
+        let flush = self.replicas[1].freeze();
+        self.catch_up(meanwhile);
+        let view = flush.run(frozen_at).unwrap();
+        self.catch_up(meanwhile / 2);
+        self.replicas[1].settle();
+        assert_eq!(bytes_of(&*view), expected, "what is persisted is what was set aside");
+    }
+
+    /// The lagging replica loses what is not persisted, and starts again.
+    fn crash(&mut self, session_ttl: Duration) {
+        if let Some(place) = &self.disk {
+            self.replicas[1] = place.open(session_ttl);
+            self.lagging_at = self.replicas[1].persisted().map_or(0, |envelope| position_of(&envelope));
+        }
     }
 
     fn work(&self, replica: usize) -> Work {
@@ -103,15 +135,20 @@ fn index_of(gid: &Gid) -> usize {
 }
 
 impl World {
-    pub(super) fn new(session_ttl_ms: u64) -> Self {
+    /// With a `database`, one replica of each group is there, and the other in memory.
+    pub(super) fn new(session_ttl_ms: u64, database: Option<&KvDatabase>) -> Self {
         let session_ttl = Duration::from_millis(session_ttl_ms);
-        let machine = || KvMachine::new(session_ttl);
-        let group = |time| Group {
-            log: Vec::new(),
-            replicas: [machine(), machine()],
-            lagging_at: 0,
-            time,
-            told: Cell::new(false),
+        let group = |time| {
+            let disk = database.map(Place::new);
+            let lagging = disk.as_ref().map_or_else(|| KvMachine::new(session_ttl), |place| place.open(session_ttl));
+            Group {
+                log: Vec::new(),
+                replicas: [KvMachine::new(session_ttl), lagging],
+                lagging_at: 0,
+                time,
+                told: Cell::new(false),
+                disk,
+            }
         };
         World {
             groups: CLOCKS.map(group).into(),
@@ -311,6 +348,14 @@ impl World {
 
     pub(super) fn restore(&mut self, group: usize, replica: usize, from: usize) {
         self.groups[group].restore(replica, from, self.session_ttl);
+    }
+
+    pub(super) fn persist(&mut self, group: usize, meanwhile: usize) {
+        self.groups[group].persist(meanwhile);
+    }
+
+    pub(super) fn crash(&mut self, group: usize) {
+        self.groups[group].crash(self.session_ttl);
     }
 
     pub(super) fn wait(&mut self, ms: u64) {
