@@ -12,10 +12,11 @@ use std::time::Duration;
 use quorate::env::Env;
 use quorate::fs::Fs;
 use quorate::log::DiskLog;
+use quorate::sessions::DEFAULT_TTL;
 use quorate::snapshot::DiskSnapshots;
 use quorate::{Consistency, Fatal, Group, GroupId, GroupOptions, GroupSpec, Host, NodeId, StateMachine};
 use quorate_statemachines::configlog::{Config, ConfigLog, Query};
-use quorate_statemachines::kv::KvMachine;
+use quorate_statemachines::kv::{KvDatabase, KvMachine};
 use quorate_statemachines::{ConfigNumber, Gid};
 use twox_hash::XxHash3_64;
 
@@ -58,6 +59,7 @@ pub(super) struct Stores {
     pub(super) env: Arc<dyn Env>,
     pub(super) log: Arc<DiskLog>,
     pub(super) snapshots: PathBuf,
+    pub(super) database: Arc<KvDatabase>,
 }
 
 /// A node's groups.
@@ -126,7 +128,7 @@ impl Groups {
 
     /// Starts a replica on what the stores hold; the first of the group's nodes makes the group if its log is empty.
     async fn host<M: StateMachine>(&self, id: GroupId, machine: M, nodes: BTreeSet<NodeId>) -> Result<Group<M>, Fatal> {
-        let Stores { fs, env, log, snapshots } = &self.stores;
+        let Stores { fs, env, log, snapshots, .. } = &self.stores;
         let snapshots = DiskSnapshots::open(Arc::clone(fs), Arc::clone(env), snapshots, id);
         let snapshots = snapshots.map_err(|error| Fatal(format!("snapshots of {id}: {error}")))?;
         let spec = GroupSpec {
@@ -184,7 +186,7 @@ impl Groups {
             }
             let served = Arc::new(Served::elsewhere(self.node, self.host.remote(id, nodes.clone())));
             if nodes.contains(&self.node) {
-                served.is_here(self.host(id, KvMachine::default(), nodes).await?);
+                served.is_here(self.host(id, self.machine(id).await?, nodes).await?);
             }
             self.known.0.write().unwrap_or_else(PoisonError::into_inner).insert(gid.clone(), Arc::clone(&served));
             if let Some(own) = served.here() {
@@ -192,6 +194,14 @@ impl Groups {
             }
         }
         Ok(())
+    }
+
+    /// A shard group's machine, as it was persisted last.
+    async fn machine(&self, id: GroupId) -> Result<KvMachine, Fatal> {
+        let database = Arc::clone(&self.stores.database);
+        let opened = tokio::task::spawn_blocking(move || KvMachine::open(&database, id, DEFAULT_TTL)).await;
+        let opened = opened.map_err(|error| Fatal(format!("state of {id}: {error}")))?;
+        opened.map_err(|error| Fatal(format!("state of {id}: {error}")))
     }
 
     fn drive(&self, gid: &Gid, own: Group<KvMachine>) {

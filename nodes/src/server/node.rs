@@ -1,7 +1,7 @@
 //! One process: everything that a node is made of, started in order and ended in order.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use quorate::transport::grpc::{GrpcConfig, GrpcLimits, GrpcServer, GrpcTransport
 use quorate::types::Incarnation;
 use quorate::{Fatal, GroupOptions, Host, HostConfig, NodeId, Role};
 use quorate_statemachines::configlog::ConfigLog;
+use quorate_statemachines::kv::{KvDatabase, KvDatabaseOptions};
 use tokio::sync::watch;
 
 use super::api::Api;
@@ -58,6 +59,7 @@ impl Server {
         let (fs, env): (Arc<dyn Fs>, Arc<dyn Env>) = (Arc::new(RealFs), Arc::new(RealEnv));
         identity::claim(fs.as_ref(), &dir, config.cluster, address.id, init)?;
         let log = open_log(&fs, &env, &dir.join("log")).await?;
+        let database = open_database(dir.join("keys")).await?;
 
         let tls = config.tls.as_ref().map(read_tls).transpose()?;
         let grpc = GrpcConfig {
@@ -77,7 +79,8 @@ impl Server {
             transport.add_peer(NodeId(peer.id), peer.peer.to_string());
         }
 
-        let stores = Stores { fs, env: Arc::clone(&env), log: Arc::clone(&log), snapshots: dir.join("snapshots") };
+        let stores =
+            Stores { fs, env: Arc::clone(&env), log: Arc::clone(&log), snapshots: dir.join("snapshots"), database };
         let groups = Groups::start(Arc::clone(&host), stores, GroupOptions::default(), config.controllers()).await?;
         let configs: Arc<dyn Reach<ConfigLog>> = Arc::clone(groups.configs()) as _;
         let directory: Arc<dyn Directory> = Arc::clone(groups.known()) as _;
@@ -172,6 +175,11 @@ async fn open_log(fs: &Arc<dyn Fs>, env: &Arc<dyn Env>, dir: &Path) -> anyhow::R
     let (fs, env, dir) = (Arc::clone(fs), Arc::clone(env), dir.to_owned());
     let opened = tokio::task::spawn_blocking(move || DiskLog::open(fs, env, &dir, DiskLogOptions::default())).await?;
     opened.context("cannot open the log")
+}
+
+async fn open_database(dir: PathBuf) -> anyhow::Result<Arc<KvDatabase>> {
+    let opened = tokio::task::spawn_blocking(move || KvDatabase::open(dir, KvDatabaseOptions::default())).await?;
+    Ok(Arc::new(opened.context("cannot open the database")?))
 }
 
 fn read_tls(files: &TlsFiles) -> anyhow::Result<Tls> {
