@@ -124,6 +124,7 @@ fn replies() -> Vec<(&'static str, Reply)> {
         ("refused/expired", Rejected::Session(Refusal::Expired)),
         ("refused/reused", Rejected::Session(Refusal::Reused)),
         ("refused/consistency", Rejected::Consistency("too old".into())),
+        ("refused/disk-full", Rejected::DiskFull("no space".into())),
     ];
     all.push(("applied", Reply::Applied(Some(Index(701)))));
     all.push(("described", Reply::Described(Box::new(described()))));
