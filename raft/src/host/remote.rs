@@ -232,6 +232,9 @@ impl Way {
                 }
             }
             let left = deadline.since(self.env.now());
+            if left.is_zero() {
+                return Err(Failed::Refused(refusal));
+            }
             self.env.sleep(PAUSE.min(left)).await;
         }
     }

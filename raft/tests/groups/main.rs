@@ -19,6 +19,7 @@ mod membership;
 mod metrics;
 mod persisting;
 mod reads;
+mod remote;
 mod restarts;
 mod sessions;
 mod snapshots;
