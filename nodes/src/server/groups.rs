@@ -126,7 +126,8 @@ impl Groups {
         &self.known
     }
 
-    /// Starts a replica on what the stores hold; the first of the group's nodes makes the group if its log is empty.
+    /// Starts a replica on what the stores hold. Every node of a new group makes it, with the same voters, which comes to one
+    /// group: so it serves as soon as a majority is there, whoever is missing.
     async fn host<M: StateMachine>(&self, id: GroupId, machine: M, nodes: BTreeSet<NodeId>) -> Result<Group<M>, Fatal> {
         let Stores { fs, env, log, snapshots, .. } = &self.stores;
         let snapshots = DiskSnapshots::open(Arc::clone(fs), Arc::clone(env), snapshots, id);
@@ -139,11 +140,9 @@ impl Groups {
             options: self.options.clone(),
         };
         let group = self.host.create_group(spec).await?;
-        if nodes.first() == Some(&self.node) {
-            // Refused when the log is not empty: then the group was made before.
-            if let Err(refusal) = group.initialize(nodes).await {
-                tracing::debug!(%id, %refusal, "the group is not new");
-            }
+        // Refused when the log is not empty: then the group was made before.
+        if let Err(refusal) = group.initialize(nodes).await {
+            tracing::debug!(%id, %refusal, "the group is not new");
         }
         Ok(group)
     }

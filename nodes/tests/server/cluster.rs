@@ -140,21 +140,26 @@ impl Cluster {
 
     /// The first configuration: group g1, on all nodes.
     async fn join(&self) {
+        self.join_through(0, "g1").await;
+    }
+
+    /// A group on all nodes joins; node `via` is told.
+    pub(crate) async fn join_through(&self, via: usize, name: &str) {
         let nodes: Vec<u64> = self.config.nodes.iter().map(|node| node.id).collect();
-        let join = JoinRequest { groups: vec![Group { name: "g1".into(), nodes }], shards: 4 };
+        let join = JoinRequest { groups: vec![Group { name: name.into(), nodes }], shards: 4 };
         let begun = Instant::now();
         loop {
-            let first = format!("http://{}", self.config.nodes[0].client);
-            if let Ok(mut client) = QuorateClient::connect(first).await {
+            let told = format!("http://{}", self.config.nodes[via].client);
+            if let Ok(mut client) = QuorateClient::connect(told).await {
                 // Whether it was carried out, the configuration says.
                 let _ = client.join(join.clone()).await;
                 if let Ok(found) = self.client().configuration(Duration::from_secs(2)).await
-                    && found.number > 0
+                    && found.groups.iter().any(|group| group.name == name)
                 {
                     return;
                 }
             }
-            assert!(begun.elapsed() < PATIENCE, "the cluster does not serve:\n{}", self.log(0));
+            assert!(begun.elapsed() < PATIENCE, "the cluster does not serve:\n{}", self.log(via));
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

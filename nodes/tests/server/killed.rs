@@ -98,6 +98,19 @@ async fn nodes_that_are_killed_under_load_lose_nothing_acknowledged_and_double_n
     kill_under_load(4).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_group_serves_though_one_of_its_nodes_is_dead_when_it_joins() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.kill(0);
+    cluster.join_through(1, "g2").await;
+    // So many keys that each of the four shards, and so each group, has one.
+    let client = cluster.client();
+    for nth in 0..32 {
+        let put = Change::Put(nth.to_string());
+        client.change(&format!("key{nth}"), put, PATIENCE).await.expect("either group takes it");
+    }
+}
+
 /// `cargo test -p quorate-nodes --test server -- --ignored`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes"]
