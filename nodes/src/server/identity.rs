@@ -22,7 +22,7 @@ struct Identity {
 ///
 /// # Errors
 /// When it is another node's, or another cluster's, or of another format; when a node that is not new has none.
-pub(super) fn claim(fs: &dyn Fs, dir: &Path, cluster: u64, node: u64, init: bool) -> anyhow::Result<()> {
+pub(crate) fn claim(fs: &dyn Fs, dir: &Path, cluster: u64, node: u64, init: bool) -> anyhow::Result<()> {
     let own = Identity { format: FORMAT, cluster, node };
     let path = dir.join(FILE);
     if fs.metadata(&path)?.is_some() {

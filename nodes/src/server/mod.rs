@@ -20,6 +20,8 @@ mod run;
 
 pub(crate) use http::{as_json as status_json, lag as replica_lag};
 
+pub(crate) use identity::claim;
+
 pub use client::{Client, ClientError};
 pub use config::{NodeAddress, ServerConfig, ServerFlags, TlsFiles, make_certs};
 pub use node::Server;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use quorate::env::{Env, RealEnv};
+use quorate::fs::RealFs;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
@@ -18,7 +19,7 @@ use tonic::transport::Endpoint;
 
 use crate::server::proto::quorate_client::QuorateClient;
 use crate::server::proto::{ConfigurationRequest, Group, JoinRequest};
-use crate::server::{NodeAddress, ServerConfig};
+use crate::server::{NodeAddress, ServerConfig, claim};
 
 const CONFIG: &str = "quorate.toml";
 
@@ -140,6 +141,10 @@ fn make(flags: &UpFlags, path: &Path) -> anyhow::Result<ServerConfig> {
         nodes: (0..flags.nodes).map(node).collect(),
     };
     std::fs::create_dir_all(&flags.dir).with_context(|| format!("cannot make {}", flags.dir.display()))?;
+    // Here and never again: a node whose directory is gone has lost its disk, and is not to be taken for a new one.
+    for node in &config.nodes {
+        claim(&RealFs, &data_dir(&flags.dir, node.id), config.cluster, node.id, true)?;
+    }
     std::fs::write(path, toml::to_string(&config)?).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(config)
 }
@@ -160,9 +165,6 @@ fn start(dir: &Path, address: &NodeAddress) -> anyhow::Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("server").arg("--config").arg(dir.join(CONFIG)).arg("--node").arg(address.id.to_string());
     command.arg("--data-dir").arg(&data).arg("--until-input-ends");
-    if !data.exists() {
-        command.arg("--init");
-    }
     // The input ends when this process does, whatever ends it. A group of its own: Ctrl-C is for this process alone.
     command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log).process_group(0).kill_on_drop(true);
     command.spawn().context("cannot start a node")
