@@ -3,7 +3,8 @@
 //! Promises: each write has an outcome of its own; those of one call stay in order; one whose caller gave up before it
 //! was proposed is not proposed.
 //! How: the first to come wakes a task, and before that looks, everybody else who is ready to run has had a turn. So the
-//! cost of an entry (append, replication, apply) is shared by many writes under load, and a lone write waits for nobody.
+//! cost of an entry (append, replication, apply) is shared by many writes under load. A lone writer, who finds nothing under
+//! way and was not preceded by a crowd, proposes by itself and waits for nobody.
 
 use std::iter::Peekable;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,34 +34,101 @@ pub(crate) type Proposed = Result<WriteResult, NotHere>;
 
 type Waiting = (Write, oneshot::Sender<Proposed>);
 
+/// Proposes writes on one replica.
+pub(super) struct Proposer {
+    raft: Raft,
+    env: Arc<dyn Env>,
+    per_entry: Histogram,
+    line: Line,
+}
+
 /// Where writes wait to be proposed.
 #[derive(Default)]
-pub(super) struct Proposer {
+struct Line {
     queue: Mutex<Queue>,
     wanted: Notify,
+    /// Each entry under way holds one more.
+    under_way: Arc<()>,
 }
 
 #[derive(Default)]
 struct Queue {
     waiting: Vec<Waiting>,
+    /// The last entry had more than one write.
+    crowd: bool,
     stopped: Option<Fatal>,
 }
 
 impl Proposer {
     /// Starts to propose what is submitted, until it is stopped.
     pub(super) fn start(raft: Raft, env: Arc<dyn Env>, per_entry: Histogram) -> Arc<Proposer> {
-        let proposer = Arc::<Proposer>::default();
-        let task = Arc::clone(&proposer).run(raft, Arc::clone(&env), per_entry);
-        env.spawn(Box::pin(task));
+        let proposer = Arc::new(Proposer { raft, env, per_entry, line: Line::default() });
+        proposer.env.spawn(Box::pin(Arc::clone(&proposer).run()));
         proposer
     }
 
+    /// Has `write` proposed, by the caller itself if it is alone.
+    pub(super) async fn submit(&self, write: Write, answer: oneshot::Sender<Proposed>) {
+        if self.line.is_free() {
+            self.propose(vec![write], vec![answer]).await;
+        } else {
+            self.line.join([(write, answer)]);
+        }
+    }
+
+    /// Has `writes` proposed in their order.
+    pub(super) fn submit_many(&self, writes: impl IntoIterator<Item = Waiting>) {
+        self.line.join(writes);
+    }
+
+    /// Ends the task. What waits, and what comes later, is refused.
+    pub(super) fn stop(&self, fatal: Fatal) {
+        self.line.close(fatal);
+    }
+
+    async fn run(self: Arc<Self>) {
+        while let Some(waiting) = self.line.next().await {
+            let mut waiting = waiting.into_iter().peekable();
+            while let Some((writes, answers)) = next_entry(&mut waiting) {
+                self.propose(writes, answers).await;
+            }
+        }
+    }
+
+    async fn propose(&self, writes: Vec<Write>, answers: Vec<oneshot::Sender<Proposed>>) {
+        #[allow(clippy::cast_precision_loss)]
+        self.per_entry.record(writes.len() as f64);
+        let proposal = Proposal { stamped: self.env.wall(), writes };
+        let answers = Arc::new(Mutex::new(answers));
+        let answer = {
+            let (answers, under_way) = (Arc::clone(&answers), Arc::clone(&self.line.under_way));
+            Answer::new(move |result| {
+                drop(under_way);
+                give(take(&answers), result);
+            })
+        };
+        if let Err(fatal) = self.raft.client_write_ff(Arc::new(proposal), Some(answer)).await {
+            let fatal = Fatal(fatal.to_string());
+            for answer in take(&answers) {
+                let _ = answer.send(Err(NotHere::Stopped(fatal.clone())));
+            }
+        }
+    }
+}
+
+impl Line {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has `writes` proposed in their order.
-    pub(super) fn submit(&self, writes: impl IntoIterator<Item = Waiting>) {
+    /// Whether nobody waits, nothing is under way, and no crowd is likely to come right behind.
+    fn is_free(&self) -> bool {
+        let queue = self.queue();
+        let nobody = queue.waiting.is_empty() && Arc::strong_count(&self.under_way) == 1;
+        nobody && !queue.crowd && queue.stopped.is_none()
+    }
+
+    fn join(&self, writes: impl IntoIterator<Item = Waiting>) {
         let mut queue = self.queue();
         if let Some(fatal) = &queue.stopped {
             for (_, answer) in writes {
@@ -76,8 +144,7 @@ impl Proposer {
         }
     }
 
-    /// Ends the task. What waits, and what comes later, is refused.
-    pub(super) fn stop(&self, fatal: Fatal) {
+    fn close(&self, fatal: Fatal) {
         let mut queue = self.queue();
         let waiting = std::mem::take(&mut queue.waiting);
         queue.stopped.get_or_insert(fatal.clone());
@@ -88,26 +155,16 @@ impl Proposer {
         }
     }
 
-    async fn run(self: Arc<Self>, raft: Raft, env: Arc<dyn Env>, per_entry: Histogram) {
-        loop {
-            self.wanted.notified().await;
-            tokio::task::yield_now().await;
-            let waiting = {
-                let mut queue = self.queue();
-                if queue.stopped.is_some() {
-                    return;
-                }
-                // The next ones will be about as many.
-                let room = Vec::with_capacity(queue.waiting.len());
-                std::mem::replace(&mut queue.waiting, room)
-            };
-            let mut waiting = waiting.into_iter().peekable();
-            while let Some((writes, answers)) = next_entry(&mut waiting) {
-                #[allow(clippy::cast_precision_loss)]
-                per_entry.record(writes.len() as f64);
-                propose(&raft, Proposal { stamped: env.wall(), writes }, answers).await;
-            }
-        }
+    /// Waits until somebody waits, and takes all who do; nothing when the line is closed.
+    async fn next(&self) -> Option<Vec<Waiting>> {
+        self.wanted.notified().await;
+        tokio::task::yield_now().await;
+        let mut queue = self.queue();
+        queue.crowd = queue.waiting.len() > 1;
+        // The next ones will be about as many.
+        let room = Vec::with_capacity(queue.waiting.len());
+        let waiting = std::mem::replace(&mut queue.waiting, room);
+        queue.stopped.is_none().then_some(waiting)
     }
 }
 
@@ -128,20 +185,6 @@ fn next_entry(
         }
     }
     (!writes.is_empty()).then_some((writes, answers))
-}
-
-async fn propose(raft: &Raft, proposal: Proposal, answers: Vec<oneshot::Sender<Proposed>>) {
-    let answers = Arc::new(Mutex::new(answers));
-    let answer = {
-        let answers = Arc::clone(&answers);
-        Answer::new(move |result| give(take(&answers), result))
-    };
-    if let Err(fatal) = raft.client_write_ff(Arc::new(proposal), Some(answer)).await {
-        let fatal = Fatal(fatal.to_string());
-        for answer in take(&answers) {
-            let _ = answer.send(Err(NotHere::Stopped(fatal.clone())));
-        }
-    }
 }
 
 fn take<T>(list: &Mutex<Vec<T>>) -> Vec<T> {
@@ -226,15 +269,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stopped_proposer_refuses_what_waits_and_what_comes() {
-        let proposer = Proposer::default();
+    async fn a_closed_line_refuses_who_waits_and_who_comes() {
+        let line = Line::default();
         let (early, receivers) = waiting(&[1]);
-        proposer.submit(early);
-        proposer.stop(Fatal("over".into()));
+        line.join(early);
+        line.close(Fatal("over".into()));
         let (late, more) = waiting(&[1]);
-        proposer.submit(late);
+        line.join(late);
         for receiver in receivers.into_iter().chain(more) {
             assert!(matches!(receiver.await, Ok(Err(NotHere::Stopped(_)))));
         }
+        assert!(line.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_line_is_free_for_a_lone_writer_but_not_right_after_a_crowd() {
+        let line = Line::default();
+        assert!(line.is_free());
+        let under_way = Arc::clone(&line.under_way);
+        assert!(!line.is_free(), "an entry is under way");
+        drop(under_way);
+        let (writes, _receivers) = waiting(&[1, 2]);
+        line.join(writes);
+        assert!(!line.is_free(), "two wait");
+        assert_eq!(line.next().await.map(|taken| taken.len()), Some(2));
+        assert!(!line.is_free(), "the two are likely to come again");
+        let (writes, _receivers) = waiting(&[1]);
+        line.join(writes);
+        assert_eq!(line.next().await.map(|taken| taken.len()), Some(1));
+        assert!(line.is_free());
     }
 }

@@ -183,12 +183,12 @@ impl Replica {
         self.leadership.borrow().leader == Some(self.node)
     }
 
-    /// Has `write` proposed, together with whatever else is to be proposed now. Whoever drops the receiver before that
-    /// has nothing proposed; afterwards the write may still be carried out.
-    pub(crate) fn propose(&self, write: Write) -> oneshot::Receiver<Proposed> {
+    /// Has `write` proposed, together with whatever else is to be proposed now, and waits for its outcome. Whoever gives up
+    /// before that has nothing proposed; afterwards the write may still be carried out.
+    pub(crate) async fn propose(&self, write: Write) -> Result<Proposed, oneshot::error::RecvError> {
         let (sender, receiver) = oneshot::channel();
-        self.proposer.submit([(write, sender)]);
-        receiver
+        self.proposer.submit(write, sender).await;
+        receiver.await
     }
 
     /// Has `writes` proposed in their order; each has an outcome of its own.
@@ -200,7 +200,7 @@ impl Replica {
                 ((write, sender), receiver)
             })
             .unzip();
-        self.proposer.submit(queued);
+        self.proposer.submit_many(queued);
         receivers
     }
 

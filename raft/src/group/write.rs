@@ -1,5 +1,6 @@
 //! The path of a write: to the leader, into the log, and back; or an error that says whether it can have happened.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -196,7 +197,8 @@ impl GroupCore {
         if let Err(full) = self.replica.admits(write.size()) {
             return Attempt::Failed(full.into());
         }
-        match self.until(deadline, self.replica.propose(write.clone())).await {
+        let proposed = pin!(self.replica.propose(write.clone()));
+        match self.until(deadline, proposed).await {
             Some(answer) => judged(self.answered(answer)),
             None => Attempt::Unknown(Unknown::Deadline(timeout)),
         }
