@@ -19,9 +19,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::config::ServerConfig;
+use super::multiplex::{self, AnswerStream};
 use super::groups::{CONTROLLER_NAME, Groups, group_id, node_name, node_of};
 use super::proto::change_request::Change;
 use super::proto::quorate_server::{Quorate, QuorateServer};
@@ -236,6 +237,12 @@ impl Quorate for Api {
         Ok(Response::new(proto::ScanReply { items: page.items.into_iter().map(item).collect(), more: page.more }))
     }
 
+    type MultiplexStream = AnswerStream;
+
+    async fn multiplex(&self, calls: Request<Streaming<proto::Calls>>) -> Result<Response<AnswerStream>, Status> {
+        Ok(Response::new(multiplex::answer_all(self.clone(), calls.into_inner())))
+    }
+
     async fn join(&self, request: Request<proto::JoinRequest>) -> Result<Response<proto::Numbered>, Status> {
         let proto::JoinRequest { groups, shards } = request.into_inner();
         let refused = |text: String| Err(rejected(Status::invalid_argument(text)));
@@ -317,7 +324,8 @@ impl Quorate for Api {
     }
 }
 
-fn timeout(ms: u64) -> Duration {
+/// How long a call may take that says so many milliseconds.
+pub(super) fn timeout(ms: u64) -> Duration {
     if ms == 0 { TIMEOUT } else { Duration::from_millis(ms).min(TIMEOUT_MAX) }
 }
 
@@ -336,6 +344,11 @@ fn rejected(status: Status) -> Status {
 
 fn unknown(status: Status) -> Status {
     with_outcome(status, "unknown")
+}
+
+/// Whether a change that failed so may have happened.
+pub(super) fn is_unknown(status: &Status) -> bool {
+    status.metadata().get(OUTCOME).is_none_or(|outcome| outcome != "rejected")
 }
 
 /// How a failed operation is told.
