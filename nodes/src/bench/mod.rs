@@ -119,7 +119,11 @@ async fn measure(flags: &BenchFlags, servers: &[String], pids: &[u32]) -> anyhow
     let ours = |shape| Target::quorate(servers, shape, flags.connections, max_staleness);
     let mut targets = Vec::new();
     if !flags.etcd.is_empty() {
-        targets.push(("etcd".to_owned(), Target::etcd(&flags.etcd, flags.connections)?, Processes(flags.etcd_pids.clone())));
+        targets.push((
+            "etcd".to_owned(),
+            Target::etcd(&flags.etcd, flags.connections)?,
+            Processes(flags.etcd_pids.clone()),
+        ));
     }
     targets.push(("quorate, a call each".to_owned(), ours(Shape::Unary)?, Processes(pids.to_vec())));
     targets.push(("quorate, one stream".to_owned(), ours(Shape::Stream)?, Processes(pids.to_vec())));
@@ -152,7 +156,18 @@ fn show(rows: &[Row], as_json: bool) {
     }
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["operation", "clients", "system", "1/s", "p50", "p99", "p99.9", "servers' CPU", "failed", "to the first"]);
+    table.set_header([
+        "operation",
+        "clients",
+        "system",
+        "1/s",
+        "p50",
+        "p99",
+        "p99.9",
+        "servers' CPU",
+        "failed",
+        "to the first",
+    ]);
     for row in rows {
         let Measured { rate, latency, cpu, failed, .. } = &row.measured;
         let quantile = |q| format!("{:.2?}", Duration::from_micros(latency.value_at_quantile(q)));

@@ -50,7 +50,8 @@ pub(super) struct Client {
 }
 
 fn channel(server: &str) -> anyhow::Result<Channel> {
-    let endpoint = Endpoint::from_shared(format!("http://{server}")).with_context(|| format!("{server} is no address"))?;
+    let endpoint =
+        Endpoint::from_shared(format!("http://{server}")).with_context(|| format!("{server} is no address"))?;
     Ok(endpoint.tcp_nodelay(true).connect_lazy())
 }
 
@@ -104,11 +105,8 @@ impl Client {
 
     /// Reads a key, linearizably or, if `bounded`, as some replica has it.
     pub(super) async fn get(&self, key: String, bounded: bool) -> anyhow::Result<()> {
-        let request = |key| GetRequest {
-            key,
-            max_staleness_ms: bounded.then_some(self.max_staleness_ms),
-            timeout_ms: 0,
-        };
+        let request =
+            |key| GetRequest { key, max_staleness_ms: bounded.then_some(self.max_staleness_ms), timeout_ms: 0 };
         let found = match &self.way {
             Way::Unary(client) => client.clone().get(request(key)).await?.into_inner().value.is_some(),
             Way::Stream(stream) => stream.get(request(key)).await?.value.is_some(),

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use quorate_nodes::backup::{self, RestoreFlags};
 use quorate_nodes::bench::{self, BenchFlags};
 use quorate_nodes::ctl::{self, CtlFlags};
 use quorate_nodes::demo::{self, DemoOptions};
@@ -33,6 +34,8 @@ enum Command {
     Up(UpFlags),
     /// Asks a cluster, and tells it what to do.
     Ctl(CtlFlags),
+    /// Makes the data directory of a node of a new cluster from a backup (`quorate ctl backup`).
+    Restore(RestoreFlags),
     /// Operations a second of a durable cluster, how long they take and what they cost; beside etcd if one is there.
     Bench(BenchFlags),
     /// Certificates for trying a cluster with TLS: an authority and one certificate for each node.
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
             Command::Server(flags) => runtime.block_on(server::run(flags)),
             Command::Up(flags) => runtime.block_on(up::run(flags)),
             Command::Ctl(flags) => runtime.block_on(ctl::run(flags)),
+            Command::Restore(flags) => runtime.block_on(backup::restore(flags)),
             Command::Bench(flags) => runtime.block_on(bench::run(flags)),
             Command::Certs { dir, nodes } => server::make_certs(dir, nodes),
         }

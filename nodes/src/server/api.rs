@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate::sessions::Stamp;
+use quorate::snapshot::Snapshot;
 use quorate::transport::Change as AdminChange;
 use quorate::transport::grpc::GrpcTransport;
 use quorate::{AdminError, ClientId, Consistency, Described, Group, NodeId, RemoteGroup, StateMachine};
 use quorate_statemachines::configlog::{self, Command, Query};
-use quorate_statemachines::kv::{Json, KvOp, Outcome};
+use quorate_statemachines::kv::{Json, KvAnswer, KvOp, KvQuery, Outcome};
 use quorate_statemachines::{Gid, ShardId};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -22,13 +23,14 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::config::ServerConfig;
-use super::multiplex::{self, AnswerStream};
+use super::copy::{self, PieceStream};
 use super::groups::{CONTROLLER_NAME, Groups, group_id, node_name, node_of};
+use super::multiplex::{self, AnswerStream};
 use super::proto::change_request::Change;
 use super::proto::quorate_server::{Quorate, QuorateServer};
 use super::proto::{self, change_reply};
 use super::reach::Served;
-use crate::kv::{KvClient, KvError, ScanRange};
+use crate::kv::{KvClient, KvError, Reach, ScanRange};
 
 /// How long a call may take that does not say.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -145,6 +147,16 @@ impl Api {
         let group = self.0.groups.known().get(&Gid::new(name));
         group.ok_or_else(|| rejected(Status::not_found(format!("there is no group {name}"))))
     }
+}
+
+/// A copy of the replica on this node.
+async fn copy_here<M: StateMachine>(name: &str, served: &Served<M>, timeout: Duration) -> Result<Snapshot, Status> {
+    let here = served.here().ok_or_else(|| nowhere(name))?;
+    here.copy(timeout).await.map_err(|error| rejected(Status::unavailable(error.to_string())))
+}
+
+fn nowhere(name: &str) -> Status {
+    rejected(Status::not_found(format!("{name} has no replica on this node")))
 }
 
 fn replica<M: StateMachine>(name: &str, group: &Group<M>) -> proto::Replica {
@@ -312,9 +324,35 @@ impl Quorate for Api {
         change_remote(self.group(&group)?.remote(), change, timeout).await
     }
 
+    type CopyStream = PieceStream;
+
+    async fn copy(&self, request: Request<proto::CopyRequest>) -> Result<Response<PieceStream>, Status> {
+        let proto::CopyRequest { group: name, number, timeout_ms } = request.into_inner();
+        let timeout = timeout(timeout_ms);
+        let copied = if name == CONTROLLER_NAME {
+            copy_here(&name, self.0.groups.configs(), timeout).await?
+        } else {
+            let served = self.group(&name)?;
+            // Asked before the copy is made: it cannot go on from there before the configuration log does.
+            let work = served.read(Consistency::Linearizable, &KvQuery::Work, timeout, 0).await;
+            match work.map_err(|error| rejected(Status::unavailable(error.to_string())))?.answer {
+                KvAnswer::Work(work) if work.settled && work.number.0 == number => {}
+                _ => {
+                    let text = format!("group {name} has not settled at configuration {number}");
+                    return Err(rejected(Status::failed_precondition(text)));
+                }
+            }
+            copy_here(&name, &served, timeout).await?
+        };
+        let Some(last) = copied.meta.last else {
+            return Err(rejected(Status::failed_precondition(format!("there is nothing in group {name} yet"))));
+        };
+        Ok(Response::new(copy::pieces(copied, last)))
+    }
+
     async fn snapshot(&self, request: Request<proto::SnapshotRequest>) -> Result<Response<proto::Done>, Status> {
         let name = request.into_inner().group;
-        let nowhere = || rejected(Status::failed_precondition(format!("{name} has no replica on this node")));
+        let nowhere = || nowhere(&name);
         let taken = if name == CONTROLLER_NAME {
             self.0.groups.configs().here().ok_or_else(nowhere)?.snapshot(TIMEOUT).await
         } else {

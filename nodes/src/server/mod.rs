@@ -13,6 +13,7 @@
 mod api;
 mod client;
 mod config;
+mod copy;
 mod groups;
 mod http;
 mod identity;
@@ -22,6 +23,7 @@ mod reach;
 mod run;
 mod stream;
 
+pub(crate) use groups::{CONTROLLER, CONTROLLER_NAME, group_id};
 pub(crate) use http::{as_json as status_json, lag as replica_lag};
 
 pub(crate) use identity::claim;

@@ -70,7 +70,11 @@ async fn answer_one(api: &Api, call: Option<call::Call>) -> answer::Answer {
         }
         None => {
             let message = "a call of nothing".to_owned();
-            return answer::Answer::Failure(Failure { code: tonic::Code::InvalidArgument.into(), message, unknown: false });
+            return answer::Answer::Failure(Failure {
+                code: tonic::Code::InvalidArgument.into(),
+                message,
+                unknown: false,
+            });
         }
     };
     answered.unwrap_or_else(|status| answer::Answer::Failure(failure(&status)))

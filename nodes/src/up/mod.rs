@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use tonic::transport::Endpoint;
 
+use crate::backup::restore_node;
 use crate::server::proto::quorate_client::QuorateClient;
 use crate::server::proto::{ConfigurationRequest, Group, JoinRequest};
 use crate::server::{NodeAddress, ServerConfig, claim};
@@ -54,6 +55,9 @@ pub struct UpFlags {
     /// hundred ports further, operators two hundred.
     #[arg(long, default_value_t = 7001)]
     port: u16,
+    /// A new cluster is made of a backup (`quorate ctl backup`), and has its groups and shards. It needs all of its nodes (`--nodes`).
+    #[arg(long)]
+    from: Option<PathBuf>,
     /// A node that dies stays dead.
     #[arg(long)]
     no_restart: bool,
@@ -68,7 +72,7 @@ struct Node {
 impl UpFlags {
     /// A new cluster to be measured: one group on three nodes, which stay dead if they die.
     pub(crate) fn bench(dir: PathBuf, port: u16) -> Self {
-        UpFlags { dir, nodes: 3, groups: 1, shards: 16, port, no_restart: true }
+        UpFlags { dir, nodes: 3, groups: 1, shards: 16, port, from: None, no_restart: true }
     }
 }
 
@@ -87,7 +91,7 @@ impl Local {
         let path = flags.dir.join(CONFIG);
         let config = match path.exists() {
             true => read(&path)?,
-            false => make(flags, &path)?,
+            false => make(flags, &path).await?,
         };
         let mut local = Local { dir: flags.dir.clone(), nodes: Vec::new() };
         for address in &config.nodes {
@@ -188,7 +192,7 @@ fn read(path: &Path) -> anyhow::Result<ServerConfig> {
 }
 
 /// Describes a new cluster.
-fn make(flags: &UpFlags, path: &Path) -> anyhow::Result<ServerConfig> {
+async fn make(flags: &UpFlags, path: &Path) -> anyhow::Result<ServerConfig> {
     ensure!((1..=99).contains(&flags.nodes), "a cluster here has 1 to 99 nodes");
     ensure!(flags.groups >= 1, "a cluster needs a group");
     let last = u64::from(flags.port) + 200 + flags.nodes;
@@ -211,6 +215,10 @@ fn make(flags: &UpFlags, path: &Path) -> anyhow::Result<ServerConfig> {
     std::fs::create_dir_all(&flags.dir).with_context(|| format!("cannot make {}", flags.dir.display()))?;
     // Here and never again: a node whose directory is gone has lost its disk, and is not to be taken for a new one.
     for node in &config.nodes {
+        if let Some(backup) = &flags.from {
+            restore_node(backup, &config, node.id, &data_dir(&flags.dir, node.id)).await?;
+            continue;
+        }
         claim(&RealFs, &data_dir(&flags.dir, node.id), config.cluster, node.id, true)?;
     }
     std::fs::write(path, toml::to_string(&config)?).with_context(|| format!("cannot write {}", path.display()))?;

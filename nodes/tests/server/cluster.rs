@@ -40,6 +40,11 @@ impl Cluster {
 
     /// Describes a cluster that does not run.
     pub(crate) fn described(nodes: usize) -> Cluster {
+        Cluster::numbered(17, nodes)
+    }
+
+    /// Describes a cluster of this number that does not run.
+    pub(crate) fn numbered(cluster: u64, nodes: usize) -> Cluster {
         let dir = tempfile::tempdir().expect("a directory");
         let addresses = free_addresses(nodes * 2);
         let node = |nth: usize| NodeAddress {
@@ -49,7 +54,7 @@ impl Cluster {
             http: None,
         };
         let config = ServerConfig {
-            cluster: 17,
+            cluster,
             node: None,
             data_dir: None,
             controllers: Vec::new(),
@@ -124,7 +129,7 @@ impl Cluster {
         text
     }
 
-    fn addresses(&self) -> Vec<String> {
+    pub(crate) fn addresses(&self) -> Vec<String> {
         self.config.nodes.iter().map(|node| node.client.to_string()).collect()
     }
 
