@@ -12,6 +12,9 @@ use quorate_nodes::server::{self, ServerFlags};
 use quorate_nodes::up::{self, UpFlags};
 use tracing_subscriber::EnvFilter;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Linearizable, fault-tolerant services from deterministic state machines.
 ///
 /// Start with `quorate demo`; then try `quorate up`, a durable cluster on this machine, and `quorate ctl` against it. The node binaries `shardkv`, `replica_group` and `replica` speak JSON lines on standard
@@ -19,8 +22,19 @@ use tracing_subscriber::EnvFilter;
 #[derive(Parser)]
 #[command(name = "quorate", version, arg_required_else_help = true)]
 struct Cli {
+    /// How the log on standard error is written; RUST_LOG says what of it, as in `info,quorate=debug`.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log: LogFormat,
     #[command(subcommand)]
     command: Command,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// An object a line.
+    Json,
 }
 
 #[derive(Subcommand)]
@@ -63,11 +77,11 @@ impl Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(cli.command.filter()));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match cli.log {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
     let run = || -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         match &cli.command {

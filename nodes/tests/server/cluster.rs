@@ -19,6 +19,8 @@ pub(crate) struct Cluster {
     dir: tempfile::TempDir,
     config: ServerConfig,
     running: Vec<Option<Child>>,
+    /// What else nodes are told when they start.
+    pub(crate) flags: Vec<String>,
 }
 
 /// Addresses that nobody has at the moment.
@@ -62,7 +64,7 @@ impl Cluster {
             nodes: (0..nodes).map(node).collect(),
         };
         std::fs::write(dir.path().join("quorate.toml"), toml::to_string(&config).expect("TOML")).expect("a file");
-        Cluster { dir, config, running: (0..nodes).map(|_| None).collect() }
+        Cluster { dir, config, running: (0..nodes).map(|_| None).collect(), flags: Vec::new() }
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -92,6 +94,7 @@ impl Cluster {
         if !self.data(nth).exists() {
             command.arg("--init");
         }
+        command.args(&self.flags);
         let log = File::options().create(true).append(true).open(self.dir().join(format!("n{}.log", nth + 1)));
         let child = command.stdout(Stdio::null()).stderr(log.expect("a log")).spawn().expect("it starts");
         self.running[nth] = Some(child);
