@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use quorate_nodes::ctl::{self, CtlFlags};
 use quorate_nodes::demo::{self, DemoOptions};
-use quorate_nodes::server::{self, ServerFlags};
+use quorate_nodes::server::{self, RecoverFlags, ServerFlags};
 use quorate_nodes::up::{self, UpFlags};
 use tracing_subscriber::EnvFilter;
 
@@ -32,6 +32,9 @@ enum Command {
     Up(UpFlags),
     /// Asks a cluster, and tells it what to do.
     Ctl(CtlFlags),
+    /// The last resort of a group whose quorum is lost for good: it goes on with what one node has. Run on that node while
+    /// its server does not; tells what may be lost, and changes nothing unless that is accepted.
+    Recover(RecoverFlags),
     /// Certificates for trying a cluster with TLS: an authority and one certificate for each node.
     Certs {
         /// Where to put them.
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
             Command::Server(flags) => runtime.block_on(server::run(flags)),
             Command::Up(flags) => runtime.block_on(up::run(flags)),
             Command::Ctl(flags) => runtime.block_on(ctl::run(flags)),
+            Command::Recover(flags) => runtime.block_on(server::recover(flags)),
             Command::Certs { dir, nodes } => server::make_certs(dir, nodes),
         }
     };

@@ -3,6 +3,7 @@
 //! Promises: what it prints is what a server said; it fails where the server does, and says whether a change can have
 //! happened.
 
+mod nodes;
 mod show;
 
 use anyhow::{Context, bail};
@@ -121,6 +122,8 @@ enum Ctl {
         /// The group.
         group: String,
     },
+    #[command(flatten)]
+    Nodes(nodes::NodesCommand),
     /// Hands a group's leadership to a node.
     Transfer {
         /// The group; `controller` is the configuration log's.
@@ -150,6 +153,10 @@ pub async fn run(flags: &CtlFlags) -> anyhow::Result<()> {
     }
     if let Ctl::Snapshot { group } = &flags.command {
         return snapshot(&clients, group).await;
+    }
+    if let Ctl::Nodes(command) = &flags.command {
+        nodes::run(&clients, command, flags.json).await?.print(flags.json);
+        return Ok(());
     }
     let mut client = first(&clients).await?;
     let said = match flags.command.clone() {
@@ -185,7 +192,7 @@ pub async fn run(flags: &CtlFlags) -> anyhow::Result<()> {
             client.transfer(proto::TransferRequest { group, to, timeout_ms }).await.map_err(told)?;
             show::Said { json: json!({ "leader": to }), text: format!("node {to} leads") }
         }
-        Ctl::Status | Ctl::Snapshot { .. } => return Ok(()),
+        Ctl::Status | Ctl::Snapshot { .. } | Ctl::Nodes(_) => return Ok(()),
     };
     said.print(flags.json);
     Ok(())

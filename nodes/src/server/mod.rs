@@ -2,8 +2,10 @@
 //!
 //! - [`ServerConfig`]: who this node is and where it listens, from a file and from flags.
 //! - [`Server`]: starts everything on a data directory, and ends it in good order.
-//! - `groups`: follows the configuration log and hosts the groups that name this node.
-//! - `reach`: the way to a group, here or elsewhere. `api`: what clients ask. `http`: what operators look at.
+//! - `groups`: the replicas on this node. `follow`: follows the configuration log, which says what there is to be. `keeper`:
+//!   makes a group's nodes those that it is to have. `memory`: what a node knows of its cluster from an earlier life.
+//! - `reach`: the way to a group, here or elsewhere. `api`: what clients ask; `nodes`: what they ask of
+//!   the cluster's nodes. `http`: what operators look at.
 //!
 //! Promises: whatever was acknowledged is there again after a kill; a data directory serves one node of one cluster.
 //! Leaves out: who may call (mutual TLS between nodes; the client's port is for a trusted network).
@@ -11,11 +13,16 @@
 mod api;
 mod client;
 mod config;
+mod follow;
 mod groups;
 mod http;
 mod identity;
+mod keeper;
+mod memory;
 mod node;
+mod nodes;
 mod reach;
+mod recover;
 mod run;
 
 pub(crate) use http::{as_json as status_json, lag as replica_lag};
@@ -24,7 +31,8 @@ pub(crate) use identity::claim;
 
 pub use client::{Client, ClientError};
 pub use config::{NodeAddress, ServerConfig, ServerFlags, TlsFiles, make_certs};
-pub use node::Server;
+pub use node::{Server, Start};
+pub use recover::{RecoverFlags, recover};
 pub use run::run;
 
 /// The client API's messages, its client and its server, made from `proto/quorate.proto`.
