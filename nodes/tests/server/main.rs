@@ -2,5 +2,8 @@
 
 mod cluster;
 mod killed;
+mod membership;
+mod recovered;
 mod refused;
 mod rolling;
+mod writers;
