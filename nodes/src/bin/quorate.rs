@@ -8,7 +8,7 @@ use quorate_nodes::backup::{self, RestoreFlags};
 use quorate_nodes::bench::{self, BenchFlags};
 use quorate_nodes::ctl::{self, CtlFlags};
 use quorate_nodes::demo::{self, DemoOptions};
-use quorate_nodes::server::{self, ServerFlags};
+use quorate_nodes::server::{self, RecoverFlags, ServerFlags};
 use quorate_nodes::up::{self, UpFlags};
 use tracing_subscriber::EnvFilter;
 
@@ -52,6 +52,9 @@ enum Command {
     Restore(RestoreFlags),
     /// Operations a second of a durable cluster, how long they take and what they cost; beside etcd if one is there.
     Bench(BenchFlags),
+    /// The last resort of a group whose quorum is lost for good: it goes on with what one node has. Run on that node while
+    /// its server does not; tells what may be lost, and changes nothing unless that is accepted.
+    Recover(RecoverFlags),
     /// Certificates for trying a cluster with TLS: an authority and one certificate for each node.
     Certs {
         /// Where to put them.
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
             Command::Ctl(flags) => runtime.block_on(ctl::run(flags)),
             Command::Restore(flags) => runtime.block_on(backup::restore(flags)),
             Command::Bench(flags) => runtime.block_on(bench::run(flags)),
+            Command::Recover(flags) => runtime.block_on(server::recover(flags)),
             Command::Certs { dir, nodes } => server::make_certs(dir, nodes),
         }
     };

@@ -3,6 +3,7 @@
 //! Promises: what it prints is what a server said; it fails where the server does, and says whether a change can have
 //! happened.
 
+mod nodes;
 mod show;
 
 use std::path::{Path, PathBuf};
@@ -124,6 +125,8 @@ enum Ctl {
         /// The group.
         group: String,
     },
+    #[command(flatten)]
+    Nodes(nodes::NodesCommand),
     /// Hands a group's leadership to a node.
     Transfer {
         /// The group; `controller` is the configuration log's.
@@ -162,6 +165,10 @@ pub async fn run(flags: &CtlFlags) -> anyhow::Result<()> {
     if let Ctl::Backup { dir } = &flags.command {
         return backup(&clients, dir, flags).await;
     }
+    if let Ctl::Nodes(command) = &flags.command {
+        nodes::run(&clients, command, flags.json).await?.print(flags.json);
+        return Ok(());
+    }
     let mut client = first(&clients).await?;
     let said = match flags.command.clone() {
         Ctl::Get { key, max_staleness } => {
@@ -196,7 +203,7 @@ pub async fn run(flags: &CtlFlags) -> anyhow::Result<()> {
             client.transfer(proto::TransferRequest { group, to, timeout_ms }).await.map_err(told)?;
             show::Said { json: json!({ "leader": to }), text: format!("node {to} leads") }
         }
-        Ctl::Status | Ctl::Snapshot { .. } | Ctl::Backup { .. } => return Ok(()),
+        Ctl::Status | Ctl::Snapshot { .. } | Ctl::Backup { .. } | Ctl::Nodes(_) => return Ok(()),
     };
     said.print(flags.json);
     Ok(())

@@ -10,7 +10,7 @@ use std::time::Duration;
 use quorate::env::{Env, Moment};
 use quorate::sessions::Stamp;
 use quorate::{Consistency, Proof, ReadError, ReadReply, Rejected, WriteError};
-use quorate_statemachines::configlog::{self, Config, ConfigLog};
+use quorate_statemachines::configlog::{self, Book, Config, ConfigLog};
 use quorate_statemachines::kv::{Json, KvAnswer, KvMachine, KvOp, KvQuery, NotServed, Outcome, Scan};
 use quorate_statemachines::{ConfigNumber, Gid, ShardId};
 
@@ -99,7 +99,7 @@ impl<'a> Way<'a> {
         let query = configlog::Query::At(number);
         let configs = &self.client.configs;
         if let Ok(reply) = configs.read(Consistency::Local, &query, self.attempts.patience(), self.attempts.nth).await {
-            self.detour = reply.answer.and_then(|config| config.owner(shard).cloned());
+            self.detour = reply.answer.config().and_then(|config| config.owner(shard).cloned());
         }
     }
 
@@ -309,7 +309,7 @@ impl KvClient {
         Err(way.attempts.over())
     }
 
-    /// Asks the configuration log.
+    /// Asks the configuration log for a configuration; `None` when none follows yet.
     ///
     /// # Errors
     /// [`KvError::Unavailable`] when it did not answer in time.
@@ -317,7 +317,19 @@ impl KvClient {
         &self,
         query: configlog::Query,
         timeout: Duration,
-    ) -> Result<configlog::Answer, KvError> {
+    ) -> Result<Option<Arc<Config>>, KvError> {
+        Ok(self.ask_configs(query, timeout).await?.config())
+    }
+
+    /// Asks the configuration log for the cluster's nodes.
+    ///
+    /// # Errors
+    /// [`KvError::Unavailable`] when it did not answer in time.
+    pub async fn book(&self, timeout: Duration) -> Result<Arc<Book>, KvError> {
+        Ok(self.ask_configs(configlog::Query::Book, timeout).await?.book().unwrap_or_default())
+    }
+
+    async fn ask_configs(&self, query: configlog::Query, timeout: Duration) -> Result<configlog::Answer, KvError> {
         let mut way = Way::new(self, timeout);
         while !way.attempts.left().is_zero() {
             match self.configs.read(Consistency::Linearizable, &query, way.attempts.patience(), way.attempts.nth).await
@@ -336,7 +348,7 @@ impl KvClient {
     async fn fetch_config(&self, timeout: Duration, attempt: usize) -> Result<Arc<Config>, ReadError> {
         let query = configlog::Query::Latest;
         let reply = self.configs.read(Consistency::Linearizable, &query, timeout, attempt).await?;
-        let config = reply.answer.unwrap_or_else(|| Arc::new(Config::none()));
+        let config = reply.answer.config().unwrap_or_else(|| Arc::new(Config::none()));
         let mut cached = self.cached.write().unwrap_or_else(PoisonError::into_inner);
         if config.exists() && cached.as_ref().is_none_or(|held| held.number < config.number) {
             *cached = Some(Arc::clone(&config));

@@ -72,6 +72,6 @@ impl Driver {
         query: configlog::Query,
         replica: usize,
     ) -> Option<Arc<Config>> {
-        configs.read(Consistency::Local, &query, self.options.call_timeout, replica).await.ok()?.answer
+        configs.read(Consistency::Local, &query, self.options.call_timeout, replica).await.ok()?.answer.config()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Promises: any server answers anything; a change's error says whether it can have happened.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use quorate::snapshot::Snapshot;
 use quorate::transport::Change as AdminChange;
 use quorate::transport::grpc::GrpcTransport;
 use quorate::{AdminError, ClientId, Consistency, Described, Group, NodeId, RemoteGroup, StateMachine};
-use quorate_statemachines::configlog::{self, Command, Query};
-use quorate_statemachines::kv::{Json, KvAnswer, KvOp, KvQuery, Outcome};
+use quorate_statemachines::configlog::{self, Command, NodeChange, NodeRefusal, Query, Refusal, server_node};
+use quorate_statemachines::kv::{Json, KvAnswer, KvMachine, KvOp, KvQuery, Outcome};
 use quorate_statemachines::{Gid, ShardId};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -24,8 +24,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::config::ServerConfig;
 use super::copy::{self, PieceStream};
-use super::groups::{CONTROLLER_NAME, Groups, group_id, node_name, node_of};
+use super::groups::{CONTROLLER_NAME, Groups, group_id};
 use super::multiplex::{self, AnswerStream};
+use super::nodes;
 use super::proto::change_request::Change;
 use super::proto::quorate_server::{Quorate, QuorateServer};
 use super::proto::{self, change_reply};
@@ -34,6 +35,9 @@ use crate::kv::{KvClient, KvError, Reach, ScanRange};
 
 /// How long a call may take that does not say.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The pause before a change is tried again that came too early.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The longest that a caller may ask for.
 const TIMEOUT_MAX: Duration = Duration::from_secs(300);
@@ -51,7 +55,6 @@ pub(super) struct Api(Arc<Parts>);
 struct Parts {
     node: NodeId,
     cluster: u64,
-    nodes: BTreeSet<NodeId>,
     client: Arc<KvClient>,
     groups: Arc<Groups>,
     transport: Arc<GrpcTransport>,
@@ -86,9 +89,8 @@ impl Api {
         groups: Arc<Groups>,
         transport: Arc<GrpcTransport>,
     ) -> Self {
-        let nodes: BTreeSet<NodeId> = config.nodes.iter().map(|node| NodeId(node.id)).collect();
         let node = NodeId(config.node.unwrap_or_default());
-        Api(Arc::new(Parts { node, cluster: config.cluster, nodes, client, groups, transport }))
+        Api(Arc::new(Parts { node, cluster: config.cluster, client, groups, transport }))
     }
 
     /// Answers at `address`.
@@ -112,11 +114,11 @@ impl Api {
     pub(super) fn status(&self) -> proto::StatusReply {
         let parts = &self.0;
         let mut replicas = Vec::new();
-        if let Some(group) = parts.groups.configs().here() {
+        if let Some(group) = parts.groups.configs().running() {
             replicas.push(replica(CONTROLLER_NAME, &group));
         }
         for (gid, served) in parts.groups.known().all() {
-            if let Some(group) = served.here() {
+            if let Some(group) = served.running() {
                 replicas.push(replica(&gid.0, &group));
             }
         }
@@ -133,19 +135,61 @@ impl Api {
         self.0.client.configuration(Query::Latest, timeout).await.is_ok()
     }
 
-    async fn configure(&self, command: &Command) -> Result<Response<proto::Numbered>, Status> {
-        match self.0.client.change(command, TIMEOUT).await.map_err(|error| status_of(&error))? {
-            configlog::Reply::Done { number } => Ok(Response::new(proto::Numbered { number: number.0 })),
-            configlog::Reply::NotApplied { current } => {
-                Err(rejected(Status::failed_precondition(format!("the current configuration is {current}"))))
+    /// Has the configuration log make a change, and gives the number of the configuration that counts now.
+    async fn configure(&self, command: &Command) -> Result<u64, Status> {
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
+        loop {
+            match self.0.client.change(command, TIMEOUT).await.map_err(|error| status_of(&error))? {
+                configlog::Reply::Done { number } => return Ok(number.0),
+                // The first leader is about to write them down.
+                configlog::Reply::Refused(Refusal::Nodes(NodeRefusal::NotBegun))
+                    if tokio::time::Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                configlog::Reply::NotApplied { current } => {
+                    return Err(rejected(Status::failed_precondition(format!(
+                        "the current configuration is {current}"
+                    ))));
+                }
+                configlog::Reply::Refused(refusal) => {
+                    return Err(rejected(Status::failed_precondition(refusal.to_string())));
+                }
             }
-            configlog::Reply::Refused(refusal) => Err(rejected(Status::failed_precondition(refusal.to_string()))),
         }
     }
 
-    fn group(&self, name: &str) -> Result<Arc<Served<quorate_statemachines::kv::KvMachine>>, Status> {
+    async fn numbered(&self, command: &Command) -> Result<Response<proto::Numbered>, Status> {
+        Ok(Response::new(proto::Numbered { number: self.configure(command).await? }))
+    }
+
+    async fn done(&self, command: &Command) -> Result<Response<proto::Done>, Status> {
+        self.configure(command).await.map(|_| Response::new(proto::Done {}))
+    }
+
+    /// Who replicates what, as far as the nodes answer.
+    async fn placements(&self) -> Result<nodes::Placements, Status> {
+        let parts = &self.0;
+        let book = parts.client.book(TIMEOUT).await.map_err(|error| status_of(&error))?;
+        let config = parts.client.configuration(Query::Latest, TIMEOUT).await.map_err(|error| status_of(&error))?;
+        Ok(nodes::placements(&parts.groups, book, config.unwrap_or_default()).await)
+    }
+
+    fn group(&self, name: &str) -> Result<Arc<Served<KvMachine>>, Status> {
         let group = self.0.groups.known().get(&Gid::new(name));
         group.ok_or_else(|| rejected(Status::not_found(format!("there is no group {name}"))))
+    }
+}
+
+/// Refuses a group in which something moves. One that has settled cannot go on before the configuration log does.
+async fn check_settled(name: &str, served: &Served<KvMachine>, number: u64, timeout: Duration) -> Result<(), Status> {
+    let work = served.read(Consistency::Linearizable, &KvQuery::Work, timeout, 0).await;
+    match work.map_err(|error| rejected(Status::unavailable(error.to_string())))?.answer {
+        KvAnswer::Work(work) if work.settled && work.number.0 == number => Ok(()),
+        _ => {
+            let text = format!("group {name} has not settled at configuration {number}");
+            Err(rejected(Status::failed_precondition(text)))
+        }
     }
 }
 
@@ -271,26 +315,28 @@ impl Quorate for Api {
             if let Some(other) = self.0.groups.known().all().keys().chain(joining.keys()).find(|other| same_id(other)) {
                 return refused(format!("group {gid} needs another name: it is too like {other}"));
             }
-            let nodes: BTreeSet<NodeId> = nodes.into_iter().map(NodeId).collect();
-            if let Some(stranger) = nodes.iter().find(|node| !self.0.nodes.contains(node)) {
-                return refused(format!("{stranger} is none of the cluster's nodes"));
+            // The log refuses those that are none of the cluster's, once it knows them.
+            let begun = self.0.groups.memory().book().is_begun();
+            let beginning = &self.0.groups.beginning().nodes;
+            if let Some(stranger) = nodes.iter().find(|node| !begun && !beginning.contains_key(&NodeId(**node))) {
+                return refused(format!("{} is none of the cluster's nodes", NodeId(*stranger)));
             }
-            let servers: Vec<String> = nodes.into_iter().map(node_name).collect();
+            let servers = nodes::servers(nodes);
             if joining.insert(gid.clone(), servers).is_some() {
                 return refused(format!("group {gid} is named twice"));
             }
         }
-        self.configure(&Command::Join { groups: joining, shard_count: shards }).await
+        self.numbered(&Command::Join { groups: joining, shard_count: shards }).await
     }
 
     async fn leave(&self, request: Request<proto::LeaveRequest>) -> Result<Response<proto::Numbered>, Status> {
         let gids = request.into_inner().groups.into_iter().map(Gid::new).collect();
-        self.configure(&Command::Leave { gids }).await
+        self.numbered(&Command::Leave { gids }).await
     }
 
     async fn r#move(&self, request: Request<proto::MoveRequest>) -> Result<Response<proto::Numbered>, Status> {
         let proto::MoveRequest { shard, group } = request.into_inner();
-        self.configure(&Command::Move { shard: ShardId(shard), gid: Gid::new(group) }).await
+        self.numbered(&Command::Move { shard: ShardId(shard), gid: Gid::new(group) }).await
     }
 
     async fn configuration(
@@ -302,13 +348,60 @@ impl Quorate for Api {
         let shard = |gid: &Option<Gid>| gid.as_ref().map(ToString::to_string).unwrap_or_default();
         let group = |(gid, servers): (&Gid, &Vec<String>)| proto::Group {
             name: gid.to_string(),
-            nodes: servers.iter().filter_map(|name| node_of(name)).map(|node| node.0).collect(),
+            nodes: servers.iter().filter_map(|name| server_node(name)).map(|node| node.0).collect(),
         };
         Ok(Response::new(proto::ConfigurationReply {
             number: config.number.0,
             shards: config.shards.iter().map(shard).collect(),
             groups: config.groups.iter().map(group).collect(),
         }))
+    }
+
+    async fn nodes(&self, _: Request<proto::NodesRequest>) -> Result<Response<proto::NodesReply>, Status> {
+        let peers = self.0.transport.peers();
+        let connected = |node: NodeId| node == self.0.node || peers.get(&node).is_some_and(|peer| peer.connected);
+        Ok(Response::new(self.placements().await?.reply(connected)))
+    }
+
+    async fn add_node(&self, request: Request<proto::Node>) -> Result<Response<proto::Done>, Status> {
+        let (node, addresses) = nodes::addressed(request.into_inner()).map_err(malformed)?;
+        self.done(&Command::Nodes(NodeChange::Add { node, addresses })).await
+    }
+
+    async fn move_node(&self, request: Request<proto::Node>) -> Result<Response<proto::Done>, Status> {
+        let (node, addresses) = nodes::addressed(request.into_inner()).map_err(malformed)?;
+        self.done(&Command::Nodes(NodeChange::Readdress { node, addresses })).await
+    }
+
+    async fn remove_node(&self, request: Request<proto::RemoveNodeRequest>) -> Result<Response<proto::Done>, Status> {
+        let node = NodeId(request.into_inner().id);
+        // Not wanted is not enough: until its group has let it go, its vote may be needed.
+        if let Some(group) = self.placements().await?.replicated_by(node) {
+            let text = format!("{node} still replicates {group}: another node must take its place first");
+            return Err(rejected(Status::failed_precondition(text)));
+        }
+        self.done(&Command::Nodes(NodeChange::Remove { node })).await
+    }
+
+    async fn replace_node(
+        &self,
+        request: Request<proto::ReplaceNodeRequest>,
+    ) -> Result<Response<proto::Numbered>, Status> {
+        let proto::ReplaceNodeRequest { old, new } = request.into_inner();
+        self.numbered(&Command::Nodes(NodeChange::Replace { old: NodeId(old), new: NodeId(new) })).await
+    }
+
+    async fn place(&self, request: Request<proto::Group>) -> Result<Response<proto::Numbered>, Status> {
+        let proto::Group { name, nodes } = request.into_inner();
+        if nodes.is_empty() {
+            return Err(malformed(format!("group {name} needs a node")));
+        }
+        let command = if name == CONTROLLER_NAME {
+            Command::Nodes(NodeChange::Controllers { nodes: nodes.into_iter().map(NodeId).collect() })
+        } else {
+            Command::Place { gid: Gid::new(name), servers: nodes::servers(nodes) }
+        };
+        self.numbered(&command).await
     }
 
     async fn status(&self, _: Request<proto::StatusRequest>) -> Result<Response<proto::StatusReply>, Status> {
@@ -333,14 +426,8 @@ impl Quorate for Api {
             copy_here(&name, self.0.groups.configs(), timeout).await?
         } else {
             let served = self.group(&name)?;
-            // Asked before the copy is made: it cannot go on from there before the configuration log does.
-            let work = served.read(Consistency::Linearizable, &KvQuery::Work, timeout, 0).await;
-            match work.map_err(|error| rejected(Status::unavailable(error.to_string())))?.answer {
-                KvAnswer::Work(work) if work.settled && work.number.0 == number => {}
-                _ => {
-                    let text = format!("group {name} has not settled at configuration {number}");
-                    return Err(rejected(Status::failed_precondition(text)));
-                }
+            if let Some(number) = number {
+                check_settled(&name, &served, number, timeout).await?;
             }
             copy_here(&name, &served, timeout).await?
         };
@@ -369,6 +456,10 @@ pub(super) fn timeout(ms: u64) -> Duration {
 
 fn json(text: &str) -> Result<Json, Status> {
     Json::parse(text).map_err(|error| rejected(Status::invalid_argument(format!("a value that is no JSON: {error}"))))
+}
+
+fn malformed(text: String) -> Status {
+    rejected(Status::invalid_argument(text))
 }
 
 fn with_outcome(mut status: Status, outcome: &'static str) -> Status {

@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use quorate::NodeId;
 use quorate::types::ClusterId;
+use quorate_statemachines::configlog::{Book, NodeAddresses};
 use serde::{Deserialize, Serialize};
 
 /// How many nodes replicate the configuration log if the file does not say.
@@ -25,13 +26,13 @@ pub struct ServerConfig {
     /// Where this node keeps everything; a flag may say it in place of the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
-    /// The nodes that replicate the configuration log; the first three when it is missing.
+    /// The nodes that replicate the configuration log when the cluster begins; the first three when it is missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub controllers: Vec<u64>,
     /// Certificates for the connections between nodes; none for connections in the clear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFiles>,
-    /// All nodes.
+    /// The nodes that the cluster begins with. Later ones are told by `quorate ctl add-node`, and all of them are remembered.
     pub nodes: Vec<NodeAddress>,
 }
 
@@ -78,6 +79,10 @@ pub struct ServerFlags {
     /// forget its votes. Replace it by a node of another number.
     #[arg(long)]
     pub init: bool,
+    /// This node is new and comes to a cluster that runs already, as `quorate ctl add-node` has told it: it makes nothing that
+    /// is there. The configuration names it and some nodes that replicate the configuration log. Says `--init` too.
+    #[arg(long)]
+    pub join: bool,
     /// The node ends when its standard input does.
     #[arg(long)]
     pub until_input_ends: bool,
@@ -86,7 +91,14 @@ pub struct ServerFlags {
 impl ServerFlags {
     /// The flags of a node that is not new.
     pub(crate) fn of_node(config: PathBuf, node: u64, data_dir: PathBuf) -> Self {
-        ServerFlags { config, node: Some(node), data_dir: Some(data_dir), init: false, until_input_ends: false }
+        ServerFlags {
+            config,
+            node: Some(node),
+            data_dir: Some(data_dir),
+            init: false,
+            join: false,
+            until_input_ends: false,
+        }
     }
 }
 
@@ -135,7 +147,18 @@ impl ServerConfig {
         ClusterId(self.cluster)
     }
 
-    /// The nodes that replicate the configuration log.
+    /// The address book of a cluster that begins with these nodes.
+    pub(crate) fn book(&self) -> Book {
+        let addresses = |node: &NodeAddress| NodeAddresses {
+            peer: node.peer.to_string(),
+            client: node.client.to_string(),
+            http: node.http.map(|http| http.to_string()),
+        };
+        let nodes = self.nodes.iter().map(|node| (NodeId(node.id), addresses(node))).collect();
+        Book { nodes, controllers: self.controllers(), ..Book::default() }
+    }
+
+    /// The nodes that replicate the configuration log when the cluster begins.
     pub fn controllers(&self) -> BTreeSet<NodeId> {
         if self.controllers.is_empty() {
             let ids: BTreeSet<_> = self.nodes.iter().map(|node| NodeId(node.id)).collect();
@@ -179,6 +202,7 @@ mod tests {
             node,
             data_dir: Some("data".into()),
             init: false,
+            join: false,
             until_input_ends: false,
         })
     }

@@ -1,25 +1,29 @@
 //! The groups that this node hosts: the configuration log's, if it is a controller, and every shard group that names it.
 //!
-//! Promises: a group that some configuration names is found by its name, here or elsewhere; a replica that this node ever
-//! had to have runs again when the node starts again.
-//! Leaves out: taking a replica down whose group has left and given everything away: it stays, and costs little.
+//! Promises: a group that some configuration names is found by its name, here or elsewhere; a replica that this node has runs
+//! again when the node starts again; a group is made by the nodes that its first configuration names, and by no other.
+//! Leaves out: which replicas there are to be (see `follow`); taking a group down that has left and given everything away: it
+//! stays, and costs little.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use quorate::env::Env;
 use quorate::fs::Fs;
 use quorate::log::DiskLog;
 use quorate::sessions::DEFAULT_TTL;
 use quorate::snapshot::DiskSnapshots;
-use quorate::{Consistency, Fatal, Group, GroupId, GroupOptions, GroupSpec, Host, NodeId, StateMachine};
-use quorate_statemachines::configlog::{Config, ConfigLog, Query};
+use quorate::{Fatal, Group, GroupId, GroupOptions, GroupSpec, Host, NodeId, StateMachine};
+use quorate_statemachines::Gid;
+use quorate_statemachines::configlog::{Book, ConfigLog};
 use quorate_statemachines::kv::{KvDatabase, KvMachine};
-use quorate_statemachines::{ConfigNumber, Gid};
+use tokio::sync::watch;
 use twox_hash::XxHash3_64;
 
+use super::config::ServerConfig;
+use super::keeper::{Wishes, keep};
+use super::memory::Memory;
 use super::reach::Served;
 use crate::kv::{Directory, Driver, DriverOptions, Reach};
 
@@ -32,25 +36,9 @@ pub(crate) const CONTROLLER_NAME: &str = "controller";
 /// Shard groups have ids from here on; the ones below are for groups that a cluster has once.
 const SHARD_GROUPS: u64 = 1 << 16;
 
-/// How long one question to the configuration log may take, and how long one waits for news of it.
-const ASK: Duration = Duration::from_secs(1);
-
-/// The pause after the configuration log could not be asked.
-const PAUSE: Duration = Duration::from_millis(50);
-
 /// The id of a shard group: of its name alone, so that all nodes agree without a word.
 pub(crate) fn group_id(gid: &Gid) -> GroupId {
     GroupId(SHARD_GROUPS + XxHash3_64::oneshot(gid.0.as_bytes()) % (u64::MAX - SHARD_GROUPS))
-}
-
-/// A server's name among a group's servers.
-pub(super) fn node_name(node: NodeId) -> String {
-    format!("n{}", node.0)
-}
-
-/// The node of a name.
-pub(super) fn node_of(name: &str) -> Option<NodeId> {
-    name.strip_prefix('n').and_then(|number| number.parse().ok()).map(NodeId)
 }
 
 /// What replicas are made of.
@@ -62,12 +50,47 @@ pub(super) struct Stores {
     pub(super) database: Arc<KvDatabase>,
 }
 
+impl Stores {
+    /// What a replica of `group` is made of.
+    pub(super) fn spec<M: StateMachine>(
+        &self,
+        id: GroupId,
+        machine: M,
+        options: &GroupOptions,
+    ) -> Result<GroupSpec<M>, Fatal> {
+        let snapshots = DiskSnapshots::open(Arc::clone(&self.fs), Arc::clone(&self.env), &self.snapshots, id);
+        let snapshots = snapshots.map_err(|error| Fatal(format!("snapshots of {id}: {error}")))?;
+        Ok(GroupSpec { id, machine, log: self.log.group(id), snapshots: Arc::new(snapshots), options: options.clone() })
+    }
+
+    /// A shard group's machine, as it was persisted last.
+    pub(super) async fn machine(&self, id: GroupId) -> Result<KvMachine, Fatal> {
+        let database = Arc::clone(&self.database);
+        let opened = tokio::task::spawn_blocking(move || KvMachine::open(&database, id, DEFAULT_TTL)).await;
+        let opened = opened.map_err(|error| Fatal(format!("state of {id}: {error}")))?;
+        opened.map_err(|error| Fatal(format!("state of {id}: {error}")))
+    }
+
+    /// Drops all files of a group that does not run here. Calling again goes on.
+    async fn forget(&self, id: GroupId) -> Result<(), Fatal> {
+        let fatal = |error: String| Fatal(format!("dropping the files of {id}: {error}"));
+        self.log.forget(id).await.map_err(|error| fatal(error.to_string()))?;
+        DiskSnapshots::forget(self.fs.as_ref(), &self.snapshots, id).map_err(|error| fatal(error.to_string()))?;
+        let database = Arc::clone(&self.database);
+        let forgotten = tokio::task::spawn_blocking(move || database.forget(id)).await;
+        forgotten.map_err(|error| fatal(error.to_string()))?.map_err(|error| fatal(error.to_string()))
+    }
+}
+
 /// A node's groups.
 pub(super) struct Groups {
     node: NodeId,
     host: Arc<Host>,
     stores: Stores,
     options: GroupOptions,
+    memory: Memory,
+    /// The nodes that the cluster began with, as this node was told.
+    beginning: Book,
     configs: Arc<Served<ConfigLog>>,
     known: Known,
 }
@@ -84,6 +107,10 @@ impl Directories {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(gid).cloned()
     }
 
+    pub(super) fn insert(&self, gid: Gid, served: Arc<Served<KvMachine>>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(gid, served);
+    }
+
     pub(super) fn all(&self) -> BTreeMap<Gid, Arc<Served<KvMachine>>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -96,24 +123,23 @@ impl Directory for Directories {
 }
 
 impl Groups {
-    /// Starts the configuration log's replica, if this node is to have one.
-    ///
-    /// # Errors
-    /// [`Fatal`] when its stores cannot be read.
-    pub(super) async fn start(
+    /// A node's groups, none of which runs yet.
+    pub(super) fn new(
         host: Arc<Host>,
         stores: Stores,
         options: GroupOptions,
-        controllers: BTreeSet<NodeId>,
-    ) -> Result<Arc<Groups>, Fatal> {
+        memory: Memory,
+        config: &ServerConfig,
+    ) -> Arc<Groups> {
         let node = host.node();
-        let configs = Arc::new(Served::elsewhere(node, host.remote(CONTROLLER, controllers.clone())));
-        let groups = Groups { node, host, stores, options, configs, known: Known::default() };
-        if controllers.contains(&node) {
-            let group = groups.host(CONTROLLER, ConfigLog::default(), controllers).await?;
-            groups.configs.is_here(group);
-        }
-        Ok(Arc::new(groups))
+        let configs = Arc::new(Served::elsewhere(node, host.remote(CONTROLLER, config.controllers())));
+        let beginning = config.book();
+        Arc::new(Groups { node, host, stores, options, memory, beginning, configs, known: Known::default() })
+    }
+
+    /// This node.
+    pub(super) fn node(&self) -> NodeId {
+        self.node
     }
 
     /// The configuration log.
@@ -126,81 +152,108 @@ impl Groups {
         &self.known
     }
 
-    /// Starts a replica on what the stores hold. Every node of a new group makes it, with the same voters, which comes to one
-    /// group: so it serves as soon as a majority is there, whoever is missing.
-    async fn host<M: StateMachine>(&self, id: GroupId, machine: M, nodes: BTreeSet<NodeId>) -> Result<Group<M>, Fatal> {
-        let Stores { fs, env, log, snapshots, .. } = &self.stores;
-        let snapshots = DiskSnapshots::open(Arc::clone(fs), Arc::clone(env), snapshots, id);
-        let snapshots = snapshots.map_err(|error| Fatal(format!("snapshots of {id}: {error}")))?;
-        let spec = GroupSpec {
-            id,
-            machine,
-            log: log.group(id),
-            snapshots: Arc::new(snapshots),
-            options: self.options.clone(),
-        };
-        let group = self.host.create_group(spec).await?;
-        // Refused when the log is not empty: then the group was made before.
-        if let Err(refusal) = group.initialize(nodes).await {
-            tracing::debug!(%id, %refusal, "the group is not new");
-        }
-        Ok(group)
+    /// What this node remembers of its cluster.
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
     }
 
-    /// Follows the configuration log, and hosts what it wants hosted here; for ever.
+    /// The nodes that the cluster began with, as this node was told: what counts until a book is seen.
+    pub(super) fn beginning(&self) -> &Book {
+        &self.beginning
+    }
+
+    /// Whether this node has something of the group on its disk, and has not begun to drop it.
+    pub(super) fn has_files(&self, id: GroupId) -> bool {
+        self.stores.log.groups().contains(&id) && !self.memory.is_dropping(id)
+    }
+
+    /// A way to a group of which this node has no replica.
+    pub(super) fn elsewhere<M: StateMachine>(&self, id: GroupId, nodes: BTreeSet<NodeId>) -> Arc<Served<M>> {
+        Arc::new(Served::elsewhere(self.node, self.host.remote(id, nodes)))
+    }
+
+    /// Starts the configuration log's replica. With `founders`, a new one makes the log together with them.
     ///
     /// # Errors
-    /// [`Fatal`] when a replica cannot start.
-    pub(super) async fn follow(self: Arc<Self>) -> Fatal {
-        let (mut at, mut applied) = (ConfigNumber(0), None);
-        loop {
-            match self.configs.read(Consistency::Local, &Query::After(at), ASK, 1).await {
-                Ok(reply) => match reply.answer {
-                    Some(config) => {
-                        if let Err(fatal) = self.take(&config).await {
-                            return fatal;
-                        }
-                        at = config.number;
-                    }
-                    None => applied = self.configs.changed(applied.max(reply.proof.applied), ASK).await,
-                },
-                Err(error) => {
-                    tracing::debug!(%error, "the configuration log does not answer");
-                    self.stores.env.sleep(PAUSE).await;
-                }
-            }
-        }
+    /// [`Fatal`] when its stores cannot be read.
+    pub(super) async fn host_configs(
+        &self,
+        founders: Option<BTreeSet<NodeId>>,
+        wanted: watch::Receiver<BTreeSet<NodeId>>,
+    ) -> Result<(), Fatal> {
+        self.clear(CONTROLLER).await?;
+        let wishes = self.wishes(None, wanted);
+        let group = self.host(CONTROLLER, ConfigLog::default(), founders, wishes).await?;
+        self.configs.is_here(group);
+        Ok(())
     }
 
-    /// Gets to know the groups of a configuration.
-    async fn take(&self, config: &Config) -> Result<(), Fatal> {
-        for (gid, servers) in &config.groups {
-            if self.known.get(gid).is_some() {
-                continue;
-            }
-            let id = group_id(gid);
-            let nodes: BTreeSet<NodeId> = servers.iter().filter_map(|name| node_of(name)).collect();
-            if let Some((other, _)) = self.known.all().iter().find(|(other, _)| group_id(other) == id) {
-                return Err(Fatal(format!("groups {gid} and {other} have the same id: one must have another name")));
-            }
-            let served = Arc::new(Served::elsewhere(self.node, self.host.remote(id, nodes.clone())));
-            if nodes.contains(&self.node) {
-                served.is_here(self.host(id, self.machine(id).await?, nodes).await?);
-            }
-            self.known.0.write().unwrap_or_else(PoisonError::into_inner).insert(gid.clone(), Arc::clone(&served));
-            if let Some(own) = served.here() {
-                self.drive(gid, own);
-            }
+    /// Starts a shard group's replica. With `founders`, a new one makes the group together with them.
+    ///
+    /// # Errors
+    /// [`Fatal`] when its stores cannot be read.
+    pub(super) async fn host_shards(
+        &self,
+        gid: &Gid,
+        served: &Served<KvMachine>,
+        founders: Option<BTreeSet<NodeId>>,
+        wanted: watch::Receiver<BTreeSet<NodeId>>,
+    ) -> Result<(), Fatal> {
+        let id = group_id(gid);
+        self.clear(id).await?;
+        let wishes = self.wishes(Some(gid.clone()), wanted);
+        let group = self.host(id, self.stores.machine(id).await?, founders, wishes).await?;
+        served.is_here(group.clone());
+        self.drive(gid, group);
+        Ok(())
+    }
+
+    /// Stops a replica that its group has let go, and drops its files.
+    ///
+    /// # Errors
+    /// [`Fatal`] when a disk fails.
+    pub(super) async fn drop_replica<M: StateMachine>(&self, id: GroupId, served: &Served<M>) -> Result<(), Fatal> {
+        tracing::info!(group = %id, "this node replicates a group no more: its files are dropped");
+        served.is_gone();
+        self.host.stop_group(id).await;
+        self.memory.leave(id)?;
+        self.clear(id).await
+    }
+
+    /// Ends what an earlier life began to drop.
+    pub(super) async fn clear(&self, id: GroupId) -> Result<(), Fatal> {
+        if self.memory.is_dropping(id) {
+            self.stores.forget(id).await?;
+            self.memory.dropped(id)?;
         }
         Ok(())
     }
 
-    /// A shard group's machine, as it was persisted last.
-    async fn machine(&self, id: GroupId) -> Result<KvMachine, Fatal> {
-        let database = Arc::clone(&self.stores.database);
-        let opened = tokio::task::spawn_blocking(move || KvMachine::open(&database, id, DEFAULT_TTL)).await;
-        let opened = opened.map_err(|error| Fatal(format!("state of {id}: {error}")))?;
-        opened.map_err(|error| Fatal(format!("state of {id}: {error}")))
+    /// Starts a replica on what the stores hold, and has it kept to the nodes that are wanted.
+    ///
+    /// Every one of a new group's founders makes it, with the same voters, which comes to one group: so it serves as soon as a
+    /// majority is there, whoever is missing. Safe as long as nobody makes it who has dropped what it had of it.
+    async fn host<M: StateMachine>(
+        &self,
+        id: GroupId,
+        machine: M,
+        founders: Option<BTreeSet<NodeId>>,
+        wishes: Wishes,
+    ) -> Result<Group<M>, Fatal> {
+        let group = self.host.create_group(self.stores.spec(id, machine, &self.options)?).await?;
+        if let Some(founders) = founders
+            && self.memory.may_found(id)
+            // Refused when the log is not empty: then the group was made before.
+            && let Err(refusal) = group.initialize(founders).await
+        {
+            tracing::debug!(%id, %refusal, "the group is not new");
+        }
+        self.stores.env.spawn(Box::pin(keep(group.clone(), wishes)));
+        Ok(group)
+    }
+
+    fn wishes(&self, gid: Option<Gid>, known: watch::Receiver<BTreeSet<NodeId>>) -> Wishes {
+        Wishes { configs: Arc::clone(&self.configs), gid, known }
     }
 
     fn drive(&self, gid: &Gid, own: Group<KvMachine>) {
@@ -222,7 +275,5 @@ mod tests {
         assert_eq!(id("g1"), id("g1"));
         assert_ne!(id("g1"), id("g2"));
         assert!((0..1000).all(|nth| id(&format!("g{nth}")).0 >= SHARD_GROUPS));
-        assert_eq!(node_of(&node_name(NodeId(17))), Some(NodeId(17)));
-        assert_eq!(node_of("server1"), None);
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! - [`ServerConfig`]: who this node is and where it listens, from a file and from flags.
 //! - [`Server`]: starts everything on a data directory, and ends it in good order.
-//! - `groups`: follows the configuration log and hosts the groups that name this node.
-//! - `reach`: the way to a group, here or elsewhere. `api`: what clients ask, `multiplex` many at a time. `http`: what operators look
-//!   at.
+//! - `groups`: the replicas on this node. `follow`: follows the configuration log, which says what there is to be. `keeper`:
+//!   makes a group's nodes those that it is to have. `memory`: what a node knows of its cluster from an earlier life.
+//! - `reach`: the way to a group, here or elsewhere. `api`: what clients ask, `multiplex` many at a time; `nodes`: what they ask of
+//!   the cluster's nodes; `copy`: a group's content for a backup. `http`: what operators look at.
 //! - [`Client`]: changes each key once, wherever it has to ask. [`CallStream`]: many calls over one stream.
 //!
 //! Promises: whatever was acknowledged is there again after a kill; a data directory serves one node of one cluster.
@@ -14,12 +15,17 @@ mod api;
 mod client;
 mod config;
 mod copy;
+mod follow;
 mod groups;
 mod http;
 mod identity;
+mod keeper;
+mod memory;
 mod multiplex;
 mod node;
+mod nodes;
 mod reach;
+mod recover;
 mod run;
 mod stream;
 
@@ -30,7 +36,8 @@ pub(crate) use identity::claim;
 
 pub use client::{Client, ClientError};
 pub use config::{NodeAddress, ServerConfig, ServerFlags, TlsFiles, make_certs};
-pub use node::Server;
+pub use node::{Server, Start};
+pub use recover::{RecoverFlags, recover};
 pub use run::run;
 pub use stream::CallStream;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use quorate::env::{BoxFuture, Env, RealEnv};
 use quorate::fs::{Fs, RealFs};
 use quorate::log::{DiskLog, DiskLogOptions};
@@ -18,8 +18,10 @@ use tokio::sync::watch;
 
 use super::api::Api;
 use super::config::{ServerConfig, TlsFiles};
+use super::follow::{Follower, tell};
 use super::groups::{Groups, Stores};
 use super::http::{self, Http};
+use super::memory::Memory;
 use super::{api, identity};
 use crate::kv::{Directory, KvClient, Reach};
 
@@ -40,6 +42,17 @@ pub struct Server {
     following: tokio::task::JoinHandle<()>,
 }
 
+/// What a node is when it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// One that has been there before.
+    Again,
+    /// New, and one of those that its cluster begins with.
+    New,
+    /// New, in a cluster that is there already: it makes nothing that is there.
+    Joining,
+}
+
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server").field("node", &self.node).finish_non_exhaustive()
@@ -47,19 +60,21 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    /// Starts the node of `config`; with `init`, on a data directory that is empty.
+    /// Starts the node of `config`; a new one on a data directory that is empty.
     ///
     /// # Errors
-    /// When the data directory is not this node's, is in use or is damaged, when an address is taken, or certificates cannot
-    /// be read.
-    pub async fn start(config: &ServerConfig, init: bool) -> anyhow::Result<Server> {
+    /// When the data directory is not this node's, is in use or is damaged, when an address is taken, when certificates cannot
+    /// be read, or when the node was removed from its cluster.
+    pub async fn start(config: &ServerConfig, start: Start) -> anyhow::Result<Server> {
         let address = config.address()?.clone();
         let node = NodeId(address.id);
         let dir = config.data_dir.clone().context("where is the data? (--data-dir)")?;
         let (fs, env): (Arc<dyn Fs>, Arc<dyn Env>) = (Arc::new(RealFs), Arc::new(RealEnv));
-        identity::claim(fs.as_ref(), &dir, config.cluster, address.id, init)?;
-        let log = open_log(&fs, &env, &dir.join("log")).await?;
-        let database = open_database(dir.join("keys")).await?;
+        identity::claim(fs.as_ref(), &dir, config.cluster, address.id, start != Start::Again)?;
+        let stores = open_stores(Arc::clone(&fs), Arc::clone(&env), &dir).await?;
+        let log = Arc::clone(&stores.log);
+        let memory = Memory::open(fs, &dir, start == Start::Joining)?;
+        ensure!(!memory.book().removed.contains(&node), "{node} was removed from its cluster");
 
         let tls = config.tls.as_ref().map(read_tls).transpose()?;
         let grpc = GrpcConfig {
@@ -72,28 +87,30 @@ impl Server {
         http::count();
         let transport = GrpcTransport::new(grpc);
         let host = Host::new(HostConfig { node, cluster: config.cluster() }, Arc::clone(&env), transport.clone() as _);
+        // Before anybody can call: who was removed is not to be heard again. What is remembered is newer than the file.
+        let book = memory.book();
+        tell(&transport, node, &book);
+        for peer in config.nodes.iter().filter(|peer| peer.id != address.id) {
+            if !book.nodes.contains_key(&NodeId(peer.id)) {
+                transport.add_peer(NodeId(peer.id), peer.peer.to_string());
+            }
+        }
         let inbound = Arc::<Host>::clone(&host);
         let peers = GrpcServer::start(&transport, address.peer, inbound).await;
         let peers = peers.with_context(|| format!("cannot listen for peers at {}", address.peer))?;
-        for peer in config.nodes.iter().filter(|peer| peer.id != address.id) {
-            transport.add_peer(NodeId(peer.id), peer.peer.to_string());
-        }
 
-        let stores =
-            Stores { fs, env: Arc::clone(&env), log: Arc::clone(&log), snapshots: dir.join("snapshots"), database };
-        let groups = Groups::start(Arc::clone(&host), stores, GroupOptions::default(), config.controllers()).await?;
+        let founds = memory.founds_cluster(config, node);
+        let groups = Groups::new(Arc::clone(&host), stores, GroupOptions::default(), memory, config);
+        let follower = Follower::start(Arc::clone(&groups), Arc::clone(&transport), founds).await?;
         let configs: Arc<dyn Reach<ConfigLog>> = Arc::clone(groups.configs()) as _;
         let directory: Arc<dyn Directory> = Arc::clone(groups.known()) as _;
         let client = Arc::new(KvClient::new(env, configs, directory));
 
         let (fail, failed) = watch::channel(None);
-        let following = tokio::spawn({
-            let groups = Arc::clone(&groups);
-            async move {
-                let fatal = groups.follow().await;
-                tracing::error!(%fatal, "this node cannot go on");
-                fail.send_replace(Some(fatal));
-            }
+        let following = tokio::spawn(async move {
+            let fatal = follower.run().await;
+            tracing::error!(%fatal, "this node cannot go on");
+            fail.send_replace(Some(fatal));
         });
         let api = Api::new(config, client, Arc::clone(&groups), Arc::clone(&transport));
         let http = match address.http {
@@ -144,10 +161,10 @@ impl Server {
 /// Gives every group that is led here to another voter; where nobody takes it, one will have to be elected.
 async fn hand_over_all(groups: &Groups) {
     let mut handed: Vec<BoxFuture<()>> = Vec::new();
-    if let Some(group) = groups.configs().here() {
+    if let Some(group) = groups.configs().running() {
         handed.push(Box::pin(hand_over(group)));
     }
-    for group in groups.known().all().into_values().filter_map(|served| served.here()) {
+    for group in groups.known().all().into_values().filter_map(|served| served.running()) {
         handed.push(Box::pin(hand_over(group)));
     }
     futures::future::join_all(handed).await;
@@ -168,6 +185,13 @@ async fn hand_over<M: quorate::StateMachine>(group: quorate::Group<M>) {
     {
         tracing::info!(group = %group.id(), %to, %error, "leadership was not handed over");
     }
+}
+
+/// Opens all that a node's replicas are made of.
+pub(super) async fn open_stores(fs: Arc<dyn Fs>, env: Arc<dyn Env>, dir: &Path) -> anyhow::Result<Stores> {
+    let log = open_log(&fs, &env, &dir.join("log")).await?;
+    let database = open_database(dir.join("keys")).await?;
+    Ok(Stores { fs, env, log, snapshots: dir.join("snapshots"), database })
 }
 
 /// Opens the log off the runtime's threads: it reads all of it first.

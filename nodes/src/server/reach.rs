@@ -13,9 +13,16 @@ use crate::kv::Reach;
 
 /// A group, wherever its replicas are.
 pub(super) struct Served<M> {
-    here: RwLock<Option<Group<M>>>,
+    here: RwLock<Option<Here<M>>>,
     remote: RemoteGroup<M>,
     node: NodeId,
+}
+
+/// The replica on this node.
+struct Here<M> {
+    group: Group<M>,
+    /// It is not to be here much longer: it may hear of nothing any more, and is not asked.
+    leaves: bool,
 }
 
 impl<M: StateMachine> Served<M> {
@@ -26,12 +33,30 @@ impl<M: StateMachine> Served<M> {
 
     /// From now on it has one here.
     pub(super) fn is_here(&self, group: Group<M>) {
-        *self.here.write().unwrap_or_else(PoisonError::into_inner) = Some(group);
+        *self.here.write().unwrap_or_else(PoisonError::into_inner) = Some(Here { group, leaves: false });
     }
 
-    /// The replica on this node.
+    /// Whether the replica here is to go soon.
+    pub(super) fn leaves(&self, leaves: bool) {
+        if let Some(here) = self.here.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            here.leaves = leaves;
+        }
+    }
+
+    /// From now on it has none here.
+    pub(super) fn is_gone(&self) {
+        *self.here.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The replica on this node, as one to ask.
     pub(super) fn here(&self) -> Option<Group<M>> {
-        self.here.read().unwrap_or_else(PoisonError::into_inner).clone()
+        let here = self.here.read().unwrap_or_else(PoisonError::into_inner);
+        here.as_ref().filter(|here| !here.leaves).map(|here| here.group.clone())
+    }
+
+    /// The replica that runs on this node, also one that is about to go.
+    pub(super) fn running(&self) -> Option<Group<M>> {
+        self.here.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|here| here.group.clone())
     }
 
     /// The way to all replicas.

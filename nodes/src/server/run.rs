@@ -4,7 +4,7 @@ use anyhow::bail;
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Server, ServerConfig, ServerFlags};
+use super::{Server, ServerConfig, ServerFlags, Start};
 
 /// Runs a node until it is told to end, and ends it in good order. A second signal ends the process at once.
 ///
@@ -12,10 +12,15 @@ use super::{Server, ServerConfig, ServerFlags};
 /// When it cannot start, or cannot go on.
 pub async fn run(flags: &ServerFlags) -> anyhow::Result<()> {
     let config = ServerConfig::read(flags)?;
+    let start = match (flags.join, flags.init) {
+        (true, _) => Start::Joining,
+        (false, true) => Start::New,
+        (false, false) => Start::Again,
+    };
     // Before the start, which may take its time: whoever is told to end then ends.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let server = tokio::select! {
-        server = Server::start(&config, flags.init) => server?,
+        server = Server::start(&config, start) => server?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };

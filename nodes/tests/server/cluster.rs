@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use quorate_nodes::server::proto::quorate_client::QuorateClient;
-use quorate_nodes::server::proto::{Group, JoinRequest};
+use quorate_nodes::server::proto::{Group, JoinRequest, StatusReply, StatusRequest};
 use quorate_nodes::server::{Client, NodeAddress, ServerConfig};
 
 /// How long anything may take; only a failing test waits so long.
@@ -21,6 +21,8 @@ pub(crate) struct Cluster {
     running: Vec<Option<Child>>,
     /// What else nodes are told when they start.
     pub(crate) flags: Vec<String>,
+    /// How many nodes the cluster began with; the others joined it, each with a file of its own.
+    founders: usize,
 }
 
 /// Addresses that nobody has at the moment.
@@ -64,7 +66,60 @@ impl Cluster {
             nodes: (0..nodes).map(node).collect(),
         };
         std::fs::write(dir.path().join("quorate.toml"), toml::to_string(&config).expect("TOML")).expect("a file");
-        Cluster { dir, config, running: (0..nodes).map(|_| None).collect(), flags: Vec::new() }
+        Cluster { dir, config, running: (0..nodes).map(|_| None).collect(), founders: nodes, flags: Vec::new() }
+    }
+
+    /// Describes one more node, which is to join. Its file names the first nodes and itself.
+    pub(crate) fn describe_another(&mut self) -> usize {
+        let (nth, addresses) = (self.config.nodes.len(), free_addresses(2));
+        let node = NodeAddress { id: nth as u64 + 1, peer: addresses[0], client: addresses[1], http: None };
+        let mut own = self.config.clone();
+        own.nodes.truncate(self.founders);
+        own.nodes.push(node.clone());
+        self.config.nodes.push(node);
+        self.running.push(None);
+        std::fs::write(self.file(nth), toml::to_string(&own).expect("TOML")).expect("a file");
+        nth
+    }
+
+    fn file(&self, nth: usize) -> PathBuf {
+        let name = if nth < self.founders { "quorate.toml".into() } else { format!("n{}.toml", nth + 1) };
+        self.dir().join(name)
+    }
+
+    /// A node's id and addresses, as `ctl` takes them.
+    pub(crate) fn addresses_of(&self, nth: usize) -> [String; 4] {
+        let NodeAddress { peer, client, .. } = &self.config.nodes[nth];
+        ["--peer".into(), peer.to_string(), "--client".into(), client.to_string()]
+    }
+
+    /// Runs `quorate ctl`, asking all nodes.
+    pub(crate) fn ctl(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+        command.arg("ctl").arg("--servers").arg(self.addresses().join(",")).args(arguments);
+        command.stdin(Stdio::null()).output().expect("it runs")
+    }
+
+    /// Runs `quorate ctl`, which must succeed, and gives the JSON that it prints.
+    pub(crate) fn ask(&self, arguments: &[&str]) -> serde_json::Value {
+        let output = self.ctl(&[&["--json"], arguments].concat());
+        let text = String::from_utf8_lossy(&output.stdout);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {text}{error}");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    /// Runs `quorate ctl`, which must fail, and gives what it says.
+    pub(crate) fn refuse(&self, arguments: &[&str]) -> String {
+        let output = self.ctl(arguments);
+        assert!(!output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// What a node says of itself, if it answers.
+    pub(crate) async fn status(&self, nth: usize) -> Option<StatusReply> {
+        let mut client = QuorateClient::connect(format!("http://{}", self.address(nth))).await.ok()?;
+        Some(client.status(StatusRequest {}).await.ok()?.into_inner())
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -77,8 +132,13 @@ impl Cluster {
 
     /// The command that runs a node.
     pub(crate) fn command(&self, nth: usize) -> Command {
+        self.command_for("server", nth)
+    }
+
+    /// A command on a node's directory.
+    pub(crate) fn command_for(&self, name: &str, nth: usize) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
-        command.arg("server").arg("--config").arg(self.dir().join("quorate.toml"));
+        command.arg(name).arg("--config").arg(self.file(nth));
         command.arg("--node").arg((nth + 1).to_string()).arg("--data-dir").arg(self.data(nth));
         command.stdin(Stdio::null());
         command
@@ -92,7 +152,7 @@ impl Cluster {
     pub(crate) fn spawn(&mut self, nth: usize) {
         let mut command = self.command(nth);
         if !self.data(nth).exists() {
-            command.arg("--init");
+            command.arg(if nth < self.founders { "--init" } else { "--join" });
         }
         command.args(&self.flags);
         let log = File::options().create(true).append(true).open(self.dir().join(format!("n{}.log", nth + 1)));
@@ -170,6 +230,15 @@ impl Cluster {
             assert!(begun.elapsed() < PATIENCE, "the cluster does not serve:\n{}", self.log(via));
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+}
+
+/// Waits until something holds.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < PATIENCE, "it never came true that {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

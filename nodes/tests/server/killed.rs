@@ -1,96 +1,29 @@
 //! Processes that are killed lose nothing that was acknowledged, and double nothing.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
 use quorate_nodes::server::proto::change_request::Change;
-use quorate_nodes::server::{Client, ClientError};
 
 use crate::cluster::{Cluster, PATIENCE};
-
-const WRITERS: usize = 4;
-
-/// What a writer knows of its appends: which were acknowledged, which may have happened.
-#[derive(Default)]
-struct Known {
-    acknowledged: Vec<u64>,
-    unknown: Vec<u64>,
-}
-
-/// Appends 0, 1, 2... to a list until told to stop.
-async fn write(client: Client, key: String, stop: Arc<AtomicBool>) -> Known {
-    let mut known = Known::default();
-    for number in 0.. {
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-        let change = match number {
-            0 => Change::Put("[0]".into()),
-            _ => Change::Append(number.to_string()),
-        };
-        match client.change(&key, change, Duration::from_secs(10)).await {
-            Ok(_) => known.acknowledged.push(number),
-            Err(ClientError::Unknown(_)) => known.unknown.push(number),
-            Err(ClientError::Rejected(_)) => {}
-        }
-        assert!(number > 0 || known.acknowledged == [0], "the list must be there");
-    }
-    known
-}
-
-async fn read(client: &Client, key: &str) -> Vec<u64> {
-    let reply = client.get(key, None, PATIENCE).await.expect("an answer");
-    serde_json::from_str(&reply.value.expect("a list")).expect("numbers")
-}
+use crate::writers::Writers;
 
 /// Kills one node after the other, and all of them at once at the end, under load.
 async fn kill_under_load(kills: usize) {
     let mut cluster = Cluster::start(3).await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let writers: Vec<_> = (0..WRITERS)
-        .map(|nth| tokio::spawn(write(cluster.client(), format!("list{nth}"), Arc::clone(&stop))))
-        .collect();
-    let observer = cluster.client();
+    let writers = Writers::start(&cluster);
     for kill in 0..kills {
-        let at = async |key: &str| match observer.get(key, None, PATIENCE).await.expect("an answer").value {
-            Some(list) => serde_json::from_str::<Vec<u64>>(&list).expect("numbers").len(),
-            None => 0,
-        };
         // Some progress between any two kills.
-        let before = at("list0").await;
-        while at("list0").await < before + 5 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        writers.progress().await;
         let victim = kill % 3;
         cluster.kill(victim);
         cluster.spawn(victim);
     }
-    stop.store(true, Ordering::Relaxed);
-    let mut all = Vec::new();
-    for writer in writers {
-        all.push(writer.await.expect("a writer"));
-    }
+    let told = writers.stop().await;
     for nth in 0..3 {
         cluster.kill(nth);
     }
     for nth in 0..3 {
         cluster.spawn(nth);
     }
-    for (nth, known) in all.iter().enumerate() {
-        let mut held = read(&observer, &format!("list{nth}")).await;
-        assert!(held.is_sorted(), "one writer's appends are in their order");
-        let count = held.len();
-        held.dedup();
-        assert_eq!(held.len(), count, "nothing is doubled");
-        for number in &known.acknowledged {
-            assert!(held.binary_search(number).is_ok(), "list{nth} has lost {number}, which was acknowledged");
-        }
-        for number in &held {
-            let possible = known.acknowledged.contains(number) || known.unknown.contains(number);
-            assert!(possible, "list{nth} has {number}, which was refused");
-        }
-    }
+    told.check(&cluster.client()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,5 +3,8 @@
 mod backup;
 mod cluster;
 mod killed;
+mod membership;
+mod recovered;
 mod refused;
 mod rolling;
+mod writers;

@@ -19,7 +19,7 @@ use crate::snapshot::{SnapshotMeta, SnapshotStore, SnapshotView};
 use crate::types::{Index, LogId, Membership, NodeId, Term, Vote};
 
 /// Entries read from the log at once.
-const CHUNK: u64 = 256;
+pub(super) const CHUNK: u64 = 256;
 
 /// What a replica's own stores say, committed or not.
 pub(crate) struct OwnLog<'a> {
@@ -83,13 +83,14 @@ async fn attempt(trial: &mut Trial, lease: impl Future<Output = ()>, judge: Judg
     if let Some(end) = trial.verdict(judge).await? {
         return Ok(end);
     }
-    append_membership(trial, vote.term).await?;
+    let alone = Membership { voters: vec![[trial.node].into()], learners: trial.membership().learners };
+    append_membership(trial.log.as_ref(), trial.state.last, alone, vote.term).await?;
     Ok(Attempt::Alone)
 }
 
 /// Saves a vote for `node` at a term above every term that its stores know. From here on it accepts nothing of an older
 /// leader, in whatever life.
-async fn fence(log: &dyn LogStore, node: NodeId) -> io::Result<Vote> {
+pub(super) async fn fence(log: &dyn LogStore, node: NodeId) -> io::Result<Vote> {
     let voted = log.vote().await?.map_or(Term(0), |vote| vote.term);
     let written = log.state().await?.last.map_or(Term(0), |last| last.term);
     let vote = Vote { term: Term(voted.max(written).0 + 1), node, committed: false };
@@ -97,23 +98,28 @@ async fn fence(log: &dyn LogStore, node: NodeId) -> io::Result<Vote> {
     Ok(vote)
 }
 
-/// Appends the membership of the node alone, at a term in which nobody else can have led, and waits until it is flushed.
-async fn append_membership(trial: &Trial, term: Term) -> io::Result<()> {
-    let log = trial.log.as_ref();
+/// Appends a membership after `last`, where the replica's snapshot or log ends, at a term in which nobody else can have led,
+/// and waits until it is flushed.
+pub(super) async fn append_membership(
+    log: &dyn LogStore,
+    last: Option<LogId>,
+    membership: Membership,
+    term: Term,
+) -> io::Result<LogId> {
     let held = log.state().await?.last.map(|last| last.index);
-    if let Some(last) = trial.state.last
+    if let Some(last) = last
         && held < Some(last.index)
     {
         // A snapshot was received and the log not brought up to it.
         log.purge(last).await?;
     }
-    let index = trial.state.last.map_or(Index(0), |last| last.index.next());
-    let membership = Membership { voters: vec![[trial.node].into()], learners: trial.membership().learners };
-    let entry = Entry { id: LogId { term, index }, payload: Payload::Membership(Box::new(membership)) };
+    let id = LogId { term, index: last.map_or(Index(0), |last| last.index.next()) };
+    let entry = Entry { id, payload: Payload::Membership(Box::new(membership)) };
     let (sender, receiver) = oneshot::channel();
     // Nobody waits any more only where this future was dropped.
     log.append(vec![entry], Flushed::new(move |result| drop(sender.send(result)))).await?;
-    receiver.await.unwrap_or_else(|_| Err(io::Error::other("the log dropped an append")))
+    receiver.await.unwrap_or_else(|_| Err(io::Error::other("the log dropped an append")))?;
+    Ok(id)
 }
 
 /// A state that is brought to the end of a replica's own log.

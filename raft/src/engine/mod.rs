@@ -13,6 +13,7 @@ mod log;
 mod machine;
 mod network;
 mod proposer;
+mod recover;
 mod replica;
 mod runtime;
 mod state;
@@ -24,5 +25,6 @@ mod watch;
 
 pub(crate) use alone::{Attempt, OwnLog, go_alone};
 pub(crate) use proposer::Proposed;
+pub(crate) use recover::{Found, Stores, look, stand_alone};
 pub(crate) use replica::{NotHere, Replica, ReplicaSpec};
-pub(crate) use state::State;
+pub(crate) use state::{State, edited};

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::types::{Outcome, Outcomes, StoredMembership, log_id_into, membership_into};
 use crate::log::{Action, Entry, Payload, Proposal, Write};
-use crate::machine::{EntryContext, Machine, Undecodable};
-use crate::sessions::{Begin, SessionRecord, Stamp, Table, digest};
+use crate::machine::{EntryContext, Machine, StateMachine, Undecodable};
+use crate::sessions::{Begin, DEFAULT_TTL, SessionRecord, Stamp, Table, digest};
 use crate::snapshot::{RecordReader, Records, SnapshotMeta, SnapshotReader, SnapshotView};
 use crate::types::{LogId, LogTime};
 
@@ -208,6 +208,20 @@ pub(super) fn read_own_part(records: &mut RecordReader<'_>, session_ttl: Duratio
 /// A whole snapshot: the group's part before the machine's.
 pub(super) fn view(time: LogTime, sessions: Table, machine: Box<dyn SnapshotView>) -> Arc<dyn SnapshotView> {
     Arc::new(StateView { time, sessions, machine })
+}
+
+/// See [`crate::snapshot::edited`].
+pub(crate) fn edited<M: StateMachine>(
+    content: &dyn SnapshotView,
+    mut machine: M,
+    edit: impl FnOnce(&mut M) -> io::Result<()>,
+) -> io::Result<Arc<dyn SnapshotView>> {
+    let mut stream = content.open();
+    let mut records = RecordReader::new(stream.as_mut());
+    let (time, sessions) = read_own_part(&mut records, DEFAULT_TTL)?;
+    machine.restore(&mut records)?;
+    edit(&mut machine)?;
+    Ok(view(time, sessions, machine.snapshot()))
 }
 
 pub(super) fn invalid(text: impl Into<String>) -> io::Error {

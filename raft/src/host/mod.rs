@@ -5,6 +5,7 @@
 //! Leaves out: placement (which nodes replicate which group), which belongs to the user.
 
 mod caller;
+mod recover;
 mod remote;
 mod take_over;
 
@@ -24,6 +25,7 @@ use crate::transport::{Answer, Envelope, Inbound, Once, Reply, Request, Transpor
 use crate::types::{ClusterId, GroupId, Incarnation, NodeId};
 
 pub(crate) use caller::Caller;
+pub use recover::{Recovery, Remains};
 pub use remote::RemoteGroup;
 pub use take_over::{Evidence, TakeOver, TakeOverRefusal};
 

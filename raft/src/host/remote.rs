@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::Host;
@@ -44,14 +44,17 @@ impl<M> Clone for RemoteGroup<M> {
 
 impl<M> fmt::Debug for RemoteGroup<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RemoteGroup").field("id", &self.way.id).field("nodes", &self.way.nodes).finish_non_exhaustive()
+        f.debug_struct("RemoteGroup")
+            .field("id", &self.way.id)
+            .field("nodes", &self.way.nodes())
+            .finish_non_exhaustive()
     }
 }
 
 /// What clones share.
 struct Way {
     id: GroupId,
-    nodes: Vec<NodeId>,
+    nodes: RwLock<Vec<NodeId>>,
     caller: Caller,
     env: Arc<dyn Env>,
     leader: Mutex<Option<NodeId>>,
@@ -61,7 +64,8 @@ impl Host {
     /// A handle to group `id`, which `nodes` replicate; this node need not. Nothing is sent before it is used.
     pub fn remote<M: StateMachine>(&self, id: GroupId, nodes: BTreeSet<NodeId>) -> RemoteGroup<M> {
         let (caller, env) = (self.caller.clone(), Arc::clone(&self.env));
-        let way = Way { id, nodes: nodes.into_iter().collect(), caller, env, leader: Mutex::default() };
+        let nodes = RwLock::new(nodes.into_iter().collect());
+        let way = Way { id, nodes, caller, env, leader: Mutex::default() };
         RemoteGroup { way: Arc::new(way), _machine: PhantomData }
     }
 }
@@ -73,8 +77,13 @@ impl<M: StateMachine> RemoteGroup<M> {
     }
 
     /// The nodes that are asked.
-    pub fn nodes(&self) -> &[NodeId] {
-        &self.way.nodes
+    pub fn nodes(&self) -> Vec<NodeId> {
+        self.way.nodes()
+    }
+
+    /// From now on these nodes are asked, in this order; the group has moved, or may have. All clones follow.
+    pub fn set_nodes(&self, nodes: Vec<NodeId>) {
+        *self.way.nodes.write().unwrap_or_else(PoisonError::into_inner) = nodes;
     }
 
     /// As [`crate::Group::write`], through one node after the other until one takes it. What a node took and did not answer
@@ -175,6 +184,10 @@ enum Failed {
 }
 
 impl Way {
+    fn nodes(&self) -> Vec<NodeId> {
+        self.nodes.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn leader(&self) -> MutexGuard<'_, Option<NodeId>> {
         self.leader.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -241,9 +254,12 @@ impl Way {
 
     /// Whom to ask, in which order: from the nth on, or the leader first.
     fn order(&self, nth: Option<usize>) -> Vec<NodeId> {
-        let mut nodes = self.nodes.clone();
+        let mut nodes = self.nodes();
         match nth {
-            Some(nth) => nodes.rotate_left(nth.checked_rem(self.nodes.len()).unwrap_or(0)),
+            Some(nth) => {
+                let first = nth.checked_rem(nodes.len()).unwrap_or(0);
+                nodes.rotate_left(first);
+            }
             None => {
                 let leader = *self.leader();
                 nodes.sort_by_key(|node| Some(*node) != leader);
@@ -260,10 +276,10 @@ impl Way {
     }
 
     async fn find_leader(&self, deadline: Moment) -> Option<NodeId> {
-        for node in &self.nodes {
+        for node in self.nodes() {
             let wait = ASK.min(deadline.since(self.env.now()));
             if let Ok(Reply::Leader { leader: Some(leader), .. }) =
-                self.caller.call(*node, self.id, Request::WhoLeads, wait).await
+                self.caller.call(node, self.id, Request::WhoLeads, wait).await
             {
                 return Some(leader);
             }

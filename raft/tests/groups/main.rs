@@ -19,6 +19,7 @@ mod membership;
 mod metrics;
 mod persisting;
 mod reads;
+mod recovery;
 mod remote;
 mod restarts;
 mod sessions;

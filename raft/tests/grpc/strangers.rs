@@ -55,6 +55,36 @@ async fn two_nodes_of_one_name_are_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_banished_node_is_cut_off_and_refused_from_then_on() {
+    let cluster = Cluster::start(3, Setting::default()).await;
+    cluster.connected().await;
+    let banished = cluster.followers().await[0];
+    let others: Vec<_> = cluster.running().into_iter().filter(|node| *node != banished).collect();
+    for other in &others {
+        cluster.life(*other).transport.banish(banished);
+    }
+    let alone = &cluster.life(banished).transport;
+    let refused = || {
+        let peers = alone.peers();
+        let error = |node| peers[node].last_error.as_deref();
+        others.iter().all(|node| !peers[node].connected && error(node).is_some_and(|text| text.contains("was removed")))
+    };
+    eventually("its connections are ended, and it is told why", refused).await;
+    for other in &others {
+        let transport = &cluster.life(*other).transport;
+        // To make it known again is of no use.
+        transport.add_peer(banished, cluster.life(banished).server.address().to_string());
+        assert!(!transport.peers().contains_key(&banished));
+        assert_eq!(
+            transport.call(banished, envelope(1), CALL).await.unwrap_err(),
+            TransportError::Unreachable(banished)
+        );
+    }
+    cluster.write(others[0], GROUP, Command::Push { value: 1 }).await;
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_sent_to_the_port_does_no_harm() {
     let cluster = Cluster::start(3, Setting::default()).await;
     let leader = cluster.leader().await;

@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Config;
+use super::{Book, Config, NodeChange, NodeRefusal};
 use crate::names::{ConfigNumber, Gid, ShardId};
 
-/// A change. Each one that is carried out makes a new configuration, even when it assigns the same shards.
+/// A change. Each one that is carried out makes a new configuration, even when it assigns the same shards; only a change of
+/// nodes that no group is touched by makes none.
+///
+/// The order of the variants, here and in what they hold, is part of the format on disk: new ones go to the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// New groups take their part of the shards.
@@ -37,6 +40,15 @@ pub enum Command {
         /// The assignment of every shard; nobody is `None` or the empty name.
         shards: BTreeMap<ShardId, Option<Gid>>,
     },
+    /// A known group, or one that has left, gets other servers. It keeps its shards.
+    Place {
+        /// The group.
+        gid: Gid,
+        /// All its servers.
+        servers: Vec<String>,
+    },
+    /// The cluster's nodes change.
+    Nodes(NodeChange),
 }
 
 /// What a change answers.
@@ -44,7 +56,7 @@ pub enum Command {
 pub enum Reply {
     /// It was carried out.
     Done {
-        /// The number of the configuration that it made.
+        /// The number of the configuration that it made, or of the current one if it made none.
         number: ConfigNumber,
     },
     /// The number of a [`Command::Set`] does not exceed the current one: nothing changed.
@@ -83,6 +95,15 @@ pub enum Refusal {
     /// The current number is the largest there is.
     #[error("no number is left for another configuration")]
     NumbersExhausted,
+    /// It names nodes that cannot be meant.
+    #[error("{0}")]
+    Nodes(NodeRefusal),
+}
+
+impl From<NodeRefusal> for Refusal {
+    fn from(refusal: NodeRefusal) -> Self {
+        Refusal::Nodes(refusal)
+    }
 }
 
 /// A question. "Configuration 0", without shards and groups, comes before the first.
@@ -94,7 +115,33 @@ pub enum Query {
     At(ConfigNumber),
     /// The configuration that follows this number in the log: the oldest with a greater number.
     After(ConfigNumber),
+    /// The address book.
+    Book,
 }
 
-/// What a question answers; `None` only when nothing follows yet ([`Query::After`]).
-pub type Answer = Option<Arc<Config>>;
+/// What a question answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// A configuration; `None` only when nothing follows yet ([`Query::After`]).
+    Config(Option<Arc<Config>>),
+    /// The address book ([`Query::Book`]).
+    Book(Arc<Book>),
+}
+
+impl Answer {
+    /// The configuration, if one was asked for and there is one.
+    pub fn config(self) -> Option<Arc<Config>> {
+        match self {
+            Answer::Config(config) => config,
+            Answer::Book(_) => None,
+        }
+    }
+
+    /// The address book, if it was asked for.
+    pub fn book(self) -> Option<Arc<Book>> {
+        match self {
+            Answer::Book(book) => Some(book),
+            Answer::Config(_) => None,
+        }
+    }
+}

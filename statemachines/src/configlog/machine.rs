@@ -1,14 +1,17 @@
-//! The configuration log's state machine: every configuration ever made, by number.
+//! The configuration log's state machine: every configuration ever made, by number, and the cluster's address book.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use quorate::NodeId;
 use quorate::machine::{EntryContext, StateMachine};
 use quorate::snapshot::{Records, SnapshotReader, SnapshotView, read_records};
 
-use super::{Answer, Command, Config, Query, Refusal, Reply, rebalance};
+use super::book::{replace_in, serving};
+use super::record::Record;
+use super::{Answer, Book, Command, Config, NodeAddresses, NodeChange, NodeRefusal, Query, Refusal, Reply, rebalance};
 use crate::names::{ConfigNumber, Gid, ShardId};
 use crate::slot::SLOTS;
 
@@ -22,6 +25,7 @@ pub const SHARDS_MAX: u32 = SLOTS as u32;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfigLog {
     configs: OrdMap<ConfigNumber, Arc<Config>>,
+    book: Arc<Book>,
 }
 
 impl ConfigLog {
@@ -46,6 +50,31 @@ impl ConfigLog {
         self.configs.range(after).next().map(|(_, config)| Arc::clone(config))
     }
 
+    /// The address book.
+    pub fn book(&self) -> &Arc<Book> {
+        &self.book
+    }
+
+    /// Gives the cluster other nodes all at once, as a restored copy of it has. Not a command: the copy does not run yet.
+    ///
+    /// # Errors
+    /// When they cannot be the cluster's: a used-up id, an address named twice, a controller or a group's server that is no node.
+    /// Nothing has changed then.
+    pub fn readdress(
+        &mut self,
+        nodes: BTreeMap<NodeId, NodeAddresses>,
+        controllers: BTreeSet<NodeId>,
+    ) -> Result<(), NodeRefusal> {
+        let mut book = Book::clone(&self.book);
+        book.readdress_all(nodes, controllers)?;
+        let latest = self.latest();
+        for servers in latest.groups.values().chain(book.left.values()) {
+            book.check_servers(servers)?;
+        }
+        self.book = Arc::new(book);
+        Ok(())
+    }
+
     fn append(&mut self, config: Config) -> Result<(), &'static str> {
         let latest = self.latest();
         config.validate()?;
@@ -55,8 +84,75 @@ impl ConfigLog {
         if latest.exists() && config.shards.len() != latest.shards.len() {
             return Err("the number of shards changed");
         }
+        self.note_left(&latest, &config);
         self.configs.insert(config.number, Arc::new(config));
         Ok(())
+    }
+
+    /// A group that leaves still holds what it has to give away, or what nobody wants now: its servers are remembered until
+    /// it comes back. Told by the configurations alone, so that a snapshot without a book gives the same.
+    fn note_left(&mut self, before: &Config, after: &Config) {
+        let left = before.groups.iter().filter(|(gid, _)| !after.groups.contains_key(*gid));
+        let left: Vec<_> = left.map(|(gid, servers)| (gid.clone(), servers.clone())).collect();
+        if !left.is_empty() || after.groups.keys().any(|gid| self.book.left.contains_key(gid)) {
+            let book = Arc::make_mut(&mut self.book);
+            book.left.retain(|gid, _| !after.groups.contains_key(gid));
+            book.left.extend(left);
+        }
+    }
+
+    /// Carries out [`Command::Place`].
+    fn place(&mut self, current: &Config, gid: Gid, servers: Vec<String>) -> Result<Option<Config>, Refusal> {
+        self.book.check_servers(&servers)?;
+        if let Some(held) = current.groups.get(&gid) {
+            if *held == servers {
+                return Ok(None);
+            }
+            let mut groups = current.groups.clone();
+            groups.insert(gid, servers);
+            return same_shards(current, groups).map(Some);
+        }
+        if !self.book.left.contains_key(&gid) {
+            return Err(Refusal::UnknownGroup(gid));
+        }
+        Arc::make_mut(&mut self.book).place(&gid, servers);
+        Ok(None)
+    }
+
+    /// Carries out [`Command::Nodes`]; gives the configuration that it makes, if it makes one.
+    fn change_nodes(&mut self, current: &Config, change: NodeChange) -> Result<Option<Config>, Refusal> {
+        let mut book = Book::clone(&self.book);
+        let mut next = None;
+        match change {
+            NodeChange::Begin { nodes, controllers } => book.begin(nodes, controllers)?,
+            NodeChange::Add { node, addresses } => book.add(node, addresses)?,
+            NodeChange::Readdress { node, addresses } => book.readdress(node, addresses)?,
+            NodeChange::Remove { node } => {
+                if let Some(gid) = serving(&current.groups, node) {
+                    return Err(NodeRefusal::Replicates { node, group: gid.to_string() }.into());
+                }
+                book.remove(node)?;
+            }
+            NodeChange::Replace { old, new } => {
+                book.replace(old, new)?;
+                let mut groups = current.groups.clone();
+                let mut changed = false;
+                for servers in groups.values_mut() {
+                    changed |= replace_in(servers, old, new);
+                }
+                if changed {
+                    next = Some(same_shards(current, groups)?);
+                }
+            }
+            NodeChange::Controllers { nodes } => book.set_controllers(nodes)?,
+        }
+        if *self.book != book {
+            if let Err(broken) = book.validate() {
+                panic!("the address book breaks an invariant: {broken}");
+            }
+            self.book = Arc::new(book);
+        }
+        Ok(next)
     }
 }
 
@@ -74,7 +170,21 @@ impl StateMachine for ConfigLog {
                 Ok(None) => return Reply::NotApplied { current: current.number },
                 Err(refusal) => Err(refusal),
             },
-            Command::Join { groups, shard_count } => join(&current, groups, shard_count),
+            Command::Join { groups, shard_count } => groups
+                .values()
+                .try_for_each(|servers| self.book.check_servers(servers))
+                .map_err(Refusal::from)
+                .and_then(|()| join(&current, groups, shard_count)),
+            Command::Place { gid, servers } => match self.place(&current, gid, servers) {
+                Ok(Some(next)) => Ok(next),
+                Ok(None) => return Reply::Done { number: current.number },
+                Err(refusal) => Err(refusal),
+            },
+            Command::Nodes(change) => match self.change_nodes(&current, change) {
+                Ok(Some(next)) => Ok(next),
+                Ok(None) => return Reply::Done { number: current.number },
+                Err(refusal) => Err(refusal),
+            },
             Command::Leave { gids } => leave(&current, &gids),
             Command::Move { shard, gid } => give(&current, shard, gid),
         };
@@ -92,21 +202,32 @@ impl StateMachine for ConfigLog {
 
     fn query(&self, query: Query) -> Answer {
         match query {
-            Query::Latest => Some(self.latest()),
-            Query::At(number) => Some(self.at(number)),
-            Query::After(number) => self.after(number),
+            Query::Latest => Answer::Config(Some(self.latest())),
+            Query::At(number) => Answer::Config(Some(self.at(number))),
+            Query::After(number) => Answer::Config(self.after(number)),
+            Query::Book => Answer::Book(Arc::clone(&self.book)),
         }
     }
 
     fn snapshot(&self) -> Box<dyn SnapshotView> {
-        let configs = self.configs.clone();
-        Records::view(move || configs.clone().into_iter().map(|(_, config)| config))
+        let (configs, book) = (self.configs.clone(), Arc::clone(&self.book));
+        Records::view(move || {
+            let configs = configs.clone().into_iter().map(|(_, config)| Record::Config(config));
+            configs.chain((*book != Book::default()).then(|| Record::Book(Arc::clone(&book))))
+        })
     }
 
     fn restore(&mut self, reader: &mut dyn SnapshotReader) -> io::Result<()> {
+        let invalid = |broken| io::Error::new(io::ErrorKind::InvalidData, broken);
         let mut restored = ConfigLog::new();
-        for config in read_records::<Config>(reader) {
-            restored.append(config?).map_err(|broken| io::Error::new(io::ErrorKind::InvalidData, broken))?;
+        for record in read_records(reader) {
+            match record? {
+                Record::Config(config) => restored.append(Arc::unwrap_or_clone(config)).map_err(invalid)?,
+                Record::Book(book) => {
+                    book.validate().map_err(invalid)?;
+                    restored.book = book;
+                }
+            }
         }
         *self = restored;
         Ok(())
@@ -181,6 +302,11 @@ fn set(
         groups.entry(gid.clone()).or_default();
     }
     Ok(Some(current.successor(number, shards, groups)))
+}
+
+/// A configuration in which only servers are others.
+fn same_shards(current: &Config, groups: BTreeMap<Gid, Vec<String>>) -> Result<Config, Refusal> {
+    Ok(current.successor(number_after(current)?, current.shards.clone(), groups))
 }
 
 fn balanced(current: &Config, groups: BTreeMap<Gid, Vec<String>>) -> Result<Config, Refusal> {

@@ -1,16 +1,18 @@
 //! What holds of the log as a whole: its commands as tables and transcripts, and random runs in which a model of the
 //! groups carries out every plan and no shard's data may be lost, doubled or served twice.
 
+mod book;
 mod controller;
 mod moves;
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use quorate::NodeId;
 use quorate::machine::{EntryContext, StateMachine};
 use quorate::types::{Index, LogTime, Term};
 
-use super::{Command, Config, ConfigLog, Reply};
+use super::{Command, Config, ConfigLog, NodeAddresses, NodeChange, Reply};
 use crate::names::{ConfigNumber, Gid, ShardId};
 
 fn gid(name: impl ToString) -> Gid {
@@ -79,5 +81,26 @@ fn commands(shards: u32) -> impl Strategy<Value = Command> {
         number: ConfigNumber(number),
         shards: (0..).map(ShardId).zip(owners).collect(),
     });
-    prop_oneof![4 => join, 3 => leave, 3 => give, 3 => set]
+    let servers = || prop::collection::vec((1u64..6).prop_map(|node| format!("n{node}")), 0..3);
+    let place = (name(), servers()).prop_map(|(gid, servers)| Command::Place { gid, servers });
+    prop_oneof![4 => join, 3 => leave, 3 => give, 3 => set, 2 => place, 3 => node_changes().prop_map(Command::Nodes)]
+}
+
+/// Changes of a few nodes, sensible and senseless ones.
+fn node_changes() -> impl Strategy<Value = NodeChange> {
+    let node = || (0u64..6).prop_map(NodeId);
+    let addresses = || {
+        (0u64..8).prop_map(|host| NodeAddresses { peer: format!("{host}:1"), client: format!("{host}:2"), http: None })
+    };
+    let nodes = || prop::collection::btree_set(node(), 0..4);
+    let begin = (prop::collection::btree_map(node(), addresses(), 0..4), nodes())
+        .prop_map(|(nodes, controllers)| NodeChange::Begin { nodes, controllers });
+    prop_oneof![
+        begin,
+        (node(), addresses()).prop_map(|(node, addresses)| NodeChange::Add { node, addresses }),
+        (node(), addresses()).prop_map(|(node, addresses)| NodeChange::Readdress { node, addresses }),
+        node().prop_map(|node| NodeChange::Remove { node }),
+        (node(), node()).prop_map(|(old, new)| NodeChange::Replace { old, new }),
+        nodes().prop_map(|nodes| NodeChange::Controllers { nodes }),
+    ]
 }

@@ -34,6 +34,7 @@ fn refused(refusal: Refusal) -> ErrorReply {
         Refusal::NoGroup | Refusal::Nameless => ErrorReply::malformed(text).reason("no_group"),
         Refusal::UnknownShard(_) => ErrorReply::malformed(text).reason("unknown_shard"),
         Refusal::BadShards { .. } => ErrorReply::malformed(text).reason("bad_shards"),
+        Refusal::Nodes(_) => ErrorReply::malformed(text).reason("bad_nodes"),
     }
 }
 

@@ -61,7 +61,7 @@ impl Running {
         loop {
             let query = Query::After(*started);
             let next = self.store.controller().read(Consistency::Linearizable, &query, LOOK, 0).await;
-            let Ok(Some(config)) = next.map(|reply| reply.answer) else { return };
+            let Ok(Some(config)) = next.map(|reply| reply.answer.config()) else { return };
             if let Err(error) = self.store.ensure_groups(config.groups.keys().cloned()).await {
                 tracing::error!(%error, "a group cannot be started");
                 return;

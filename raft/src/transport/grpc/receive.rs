@@ -4,6 +4,7 @@
 //! message is handed on before the hello of its stream was found good, nor one that names another sender than the hello.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -72,6 +73,9 @@ impl Receiver {
                 return Err(self.refuse(text, Status::permission_denied));
             }
         }
+        if self.transport.banished().borrow().contains(&peer) {
+            return Err(self.refuse(format!("{peer} was removed from the cluster"), Status::failed_precondition));
+        }
         self.transport.heard(peer);
         let outbox = Outbox::new(config.limits.queue_bytes_max);
         let always: fn(&()) -> bool = |()| true;
@@ -109,16 +113,19 @@ impl PeerStream {
     async fn run(self, mut frames: Streaming<Frame>) {
         self.receiver.streams.fetch_add(1, Ordering::Relaxed);
         let mut stopping = self.receiver.stopping.clone();
+        let (mut banished, peer) = (self.receiver.transport.banished(), self.peer);
         let stopped = async move {
-            // An error: whoever would say it is gone, and so is the node.
-            let _ = stopping.wait_for(|stopping| *stopping).await;
+            // An error of either: whoever would say it is gone, and so is the node.
+            let stopping = pin!(stopping.wait_for(|stopping| *stopping));
+            let banished = pin!(banished.wait_for(|banished| banished.contains(&peer)));
+            select(stopping, banished).await;
         };
         let reading = async {
             if let Err(text) = self.read(&mut frames).await {
                 tracing::warn!(peer = %self.peer, error = text, "a peer's stream is ended");
             }
         };
-        match select(std::pin::pin!(reading), std::pin::pin!(stopped)).await {
+        match select(pin!(reading), pin!(stopped)).await {
             Either::Left(_) | Either::Right(_) => {}
         }
         self.outbox.end();

@@ -1,9 +1,11 @@
 //! A node's way to its peers over gRPC.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use super::config::GrpcConfig;
 use super::peer::{Peer, PeerStatus};
@@ -16,13 +18,16 @@ use crate::types::NodeId;
 pub struct GrpcTransport {
     config: Arc<GrpcConfig>,
     peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
+    /// Those whose streams are refused, and ended where they are open.
+    banished: watch::Sender<BTreeSet<NodeId>>,
 }
 
 impl GrpcTransport {
     /// A node's end of the network; its peers are added with [`GrpcTransport::add_peer`].
     pub fn new(mut config: GrpcConfig) -> Arc<Self> {
         config.limits = config.limits.within_reason();
-        Arc::new(GrpcTransport { config: Arc::new(config), peers: RwLock::default() })
+        let (config, peers) = (Arc::new(config), RwLock::default());
+        Arc::new(GrpcTransport { config, peers, banished: watch::Sender::new(BTreeSet::new()) })
     }
 
     pub(super) fn config(&self) -> &Arc<GrpcConfig> {
@@ -30,10 +35,11 @@ impl GrpcTransport {
     }
 
     /// Starts to connect to `peer` at `address` (`host:port`), and does so again whenever the connection is lost. A peer
-    /// that moves is added again with its new address.
+    /// that moves is added again with its new address. One that was banished stays so: nothing happens.
     pub fn add_peer(&self, peer: NodeId, address: impl Into<String>) {
         let address = address.into();
-        if self.peer(peer).is_some_and(|known| known.address() == address) {
+        let banished = self.banished.borrow().contains(&peer);
+        if banished || self.peer(peer).is_some_and(|known| known.address() == address) {
             return;
         }
         let added = Arc::new(Peer::new(Arc::clone(&self.config), peer, address));
@@ -49,6 +55,17 @@ impl GrpcTransport {
         if let Some(removed) = removed {
             removed.stop();
         }
+    }
+
+    /// Has no more to do with `peer`, which is no node of the cluster any more: as [`GrpcTransport::remove_peer`], and what
+    /// it sends is not heard either. Its streams are ended, and its connections refused for as long as this transport lives.
+    pub fn banish(&self, peer: NodeId) {
+        self.banished.send_if_modified(|banished| banished.insert(peer));
+        self.remove_peer(peer);
+    }
+
+    pub(super) fn banished(&self) -> watch::Receiver<BTreeSet<NodeId>> {
+        self.banished.subscribe()
     }
 
     /// The peers that were added, and how things stand with them.

@@ -52,13 +52,13 @@ fn every_configuration_can_be_asked_for_later() {
     }
     assert_eq!(seen.iter().map(|config| config.number.0).collect::<Vec<_>>(), [0, 1, 2, 3, 9, 10, 11]);
     for (nth, config) in seen.iter().enumerate() {
-        assert_eq!(log.query(Query::At(config.number)).as_ref(), Some(config));
-        assert_eq!(log.query(Query::After(config.number)).as_ref(), seen.get(nth + 1));
+        assert_eq!(log.query(Query::At(config.number)).config().as_ref(), Some(config));
+        assert_eq!(log.query(Query::After(config.number)).config().as_ref(), seen.get(nth + 1));
     }
-    assert_eq!(log.query(Query::At(ConfigNumber(6))).as_ref(), Some(&seen[3]), "a number in a hole");
-    assert_eq!(log.query(Query::After(ConfigNumber(6))).as_ref(), Some(&seen[4]), "a number in a hole");
-    assert_eq!(log.query(Query::At(ConfigNumber(u64::MAX))).as_ref(), seen.last());
-    assert_eq!(log.query(Query::Latest).as_ref(), seen.last());
+    assert_eq!(log.query(Query::At(ConfigNumber(6))).config().as_ref(), Some(&seen[3]), "a number in a hole");
+    assert_eq!(log.query(Query::After(ConfigNumber(6))).config().as_ref(), Some(&seen[4]), "a number in a hole");
+    assert_eq!(log.query(Query::At(ConfigNumber(u64::MAX))).config().as_ref(), seen.last());
+    assert_eq!(log.query(Query::Latest).config().as_ref(), seen.last());
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn after_the_largest_number_nothing_can_change() {
 }
 
 /// A snapshot's bytes as a stream.
-struct Stream(Vec<Bytes>);
+pub(super) struct Stream(pub(super) Vec<Bytes>);
 
 impl SnapshotReader for Stream {
     fn next(&mut self) -> io::Result<Option<Bytes>> {
@@ -206,7 +206,7 @@ impl SnapshotReader for Stream {
     }
 }
 
-fn pieces(log: &ConfigLog) -> Vec<Bytes> {
+pub(super) fn pieces(log: &ConfigLog) -> Vec<Bytes> {
     let mut reader = log.snapshot().open();
     std::iter::from_fn(|| reader.next().unwrap()).collect()
 }
@@ -238,6 +238,7 @@ proptest! {
             prop_assert_eq!(decode::<Reply>(&encoded).unwrap(), reply.clone());
             let after = log.latest();
             match reply {
+                Reply::Done { number } if number == before.number => prop_assert_eq!(&after, &before),
                 Reply::Done { number } => {
                     prop_assert!(number > before.number && after.number == number && after.previous == before.number);
                     if balances { assert_balanced(&after) }
