@@ -82,6 +82,10 @@ fn next_step(membership: &Membership, wanted: &BTreeSet<NodeId>, leader: NodeId,
         let last: Vec<NodeId> = membership.voters.last()?.iter().copied().collect();
         return if last.contains(&leader) { Some(Step::Settle(leader)) } else { pick(&last).map(Step::Settle) };
     }
+    let learners: Vec<NodeId> = membership.learners.difference(wanted).copied().collect();
+    if let Some(node) = pick(&learners) {
+        return Some(Step::Remove(node));
+    }
     let voters = membership.voter_ids();
     let missing: Vec<NodeId> = wanted.difference(&voters).copied().collect();
     let extra: Vec<NodeId> = voters.difference(wanted).copied().collect();
@@ -89,8 +93,7 @@ fn next_step(membership: &Membership, wanted: &BTreeSet<NodeId>, leader: NodeId,
     if let Some(new) = pick(&missing) {
         return Some(pick(&others).map_or(Step::Add(new), |old| Step::Swap { old, new }));
     }
-    let learners: Vec<NodeId> = membership.learners.difference(wanted).copied().collect();
-    if let Some(node) = pick(&others).or_else(|| pick(&learners)) {
+    if let Some(node) = pick(&others) {
         return Some(Step::Remove(node));
     }
     if extra.is_empty() {
@@ -186,6 +189,7 @@ mod tests {
             ("a group grows", &[&[1]], &[], &[1, 2, 3], 1, 0, add(2)),
             ("a group shrinks", &[&[1, 2, 3]], &[], &[1], 1, 0, remove(2)),
             ("a learner that nobody wants leaves", &[&[1, 2, 3]], &[5], &[1, 2, 3], 1, 0, remove(5)),
+            ("whatever else is to be done", &[&[1]], &[2, 3], &[1, 3, 4], 1, 0, remove(2)),
             ("what was begun is ended first", &[&[1, 2, 3], &[1, 2, 4]], &[], &[1, 2, 5], 1, 0, settle(1)),
             ("also by one who leaves by it", &[&[1, 2, 3], &[2, 3, 4]], &[], &[2, 3, 4], 1, 1, settle(3)),
             ("nobody is no wish", &[&[1, 2, 3]], &[], &[], 1, 0, None),
