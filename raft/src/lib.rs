@@ -18,6 +18,7 @@ pub mod host;
 pub mod log;
 pub mod machine;
 pub mod metrics;
+mod quiet;
 pub mod reads;
 pub mod sessions;
 pub mod snapshot;

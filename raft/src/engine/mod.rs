@@ -16,6 +16,7 @@ mod proposer;
 mod replica;
 mod runtime;
 mod state;
+mod stillness;
 #[cfg(test)]
 mod suite;
 mod types;

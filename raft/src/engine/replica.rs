@@ -57,11 +57,11 @@ pub(crate) struct ReplicaSpec {
 
 /// A running replica.
 pub(crate) struct Replica {
-    raft: Raft,
+    pub(super) raft: Raft,
     proposer: Arc<Proposer>,
     group: GroupId,
-    node: NodeId,
-    shared: Arc<Shared>,
+    pub(super) node: NodeId,
+    pub(super) shared: Arc<Shared>,
     log: Arc<dyn LogStore>,
     snapshots: Arc<dyn SnapshotStore>,
     incoming: Mutex<Option<Incoming>>,

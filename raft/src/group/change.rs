@@ -77,6 +77,7 @@ impl GroupCore {
     }
 
     async fn change_here(&self, change: &Change, deadline: Moment) -> Result<(), AdminError> {
+        self.woken(deadline).await;
         match *change {
             Change::AddLearner(node) => self.learn(node).await,
             Change::AddVoter(node) => {

@@ -200,9 +200,14 @@ impl<M: StateMachine> Group<M> {
     }
 
     /// The last leader whose message this node's replica accepted in this life, and when the message came, by this node's
-    /// clock ([`crate::env::Env::now`]). A leader does not hear itself.
+    /// clock ([`crate::env::Env::now`]). A leader does not hear itself, and a quiet one is not heard.
     pub fn leader_heard(&self) -> Option<(NodeId, Moment)> {
         self.core.replica.leader_heard()
+    }
+
+    /// Whether this node's replica sleeps, see [`GroupOptions::quiesce_after`].
+    pub fn is_quiet(&self) -> bool {
+        !self.core.rest.is_awake()
     }
 
     /// What this node's replica has applied.

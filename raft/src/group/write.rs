@@ -175,6 +175,7 @@ impl GroupCore {
             let attempt = self.write_one_here(write, route.deadline, route.timeout()).await;
             return attempt.map(|outcome| vec![Ok(outcome)]);
         }
+        self.woken(route.deadline).await;
         if let Err(full) = self.replica.admits(writes.iter().map(Write::size).sum()) {
             return Attempt::Failed(full.into());
         }
@@ -194,6 +195,7 @@ impl GroupCore {
     }
 
     async fn write_one_here(&self, write: &Write, deadline: Moment, timeout: Duration) -> Attempt<WriteOutcome> {
+        self.woken(deadline).await;
         if let Err(full) = self.replica.admits(write.size()) {
             return Attempt::Failed(full.into());
         }

@@ -51,6 +51,12 @@ pub enum Request {
     },
     /// What the receiver knows of its group.
     Describe,
+    /// The leader's last round before the group falls quiet.
+    Quiesce(Quiesce),
+    /// Asks a quiet leader to wake; answered as `WhoLeads` once a quorum has confirmed it.
+    Wake,
+    /// Whether the node is alive, whatever groups it has.
+    Ping,
 }
 
 /// What a replica answers.
@@ -92,6 +98,13 @@ pub enum Reply {
     Applied(Option<Index>),
     /// To `Describe`.
     Described(Box<Described>),
+    /// To `Quiesce`: whether the receiver keeps no time from now on.
+    Quiesced(bool),
+    /// To `Ping`.
+    Alive {
+        /// Another one in each life of the node, and after a group that it led has stopped there.
+        life: u64,
+    },
 }
 
 /// AppendEntries.
@@ -118,6 +131,17 @@ pub enum Appended {
     Conflict,
     /// The receiver has voted in a higher term.
     HigherVote(Vote),
+}
+
+/// Word that the group falls quiet: to be agreed to by a replica that holds and has applied exactly what the leader has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quiesce {
+    /// The leader's vote.
+    pub vote: Vote,
+    /// Where the log ends: committed, and applied by the leader.
+    pub last: LogId,
+    /// What the leader's node answers to pings.
+    pub life: u64,
 }
 
 /// RequestVote.

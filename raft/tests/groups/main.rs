@@ -18,6 +18,7 @@ mod hosts;
 mod membership;
 mod metrics;
 mod persisting;
+mod quiet;
 mod reads;
 mod remote;
 mod restarts;
