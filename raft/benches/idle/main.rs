@@ -167,7 +167,7 @@ impl StateMachine for Nothing {
     fn query(&self, (): ()) {}
 
     fn snapshot(&self) -> Box<dyn SnapshotView> {
-        Records::view(|| std::iter::empty::<()>())
+        Records::view(std::iter::empty::<()>)
     }
 
     fn restore(&mut self, reader: &mut dyn SnapshotReader) -> io::Result<()> {
