@@ -13,6 +13,7 @@ use metrics::{
 
 use crate::error::{ReadError, WriteError};
 use crate::group::{Role, Status};
+use crate::machine::CommandVersion;
 use crate::reads::{Consistency, ReadReply};
 
 /// Writes that callers on this node made, by `outcome`: `ok`, `rejected`, `unknown`, `fatal`.
@@ -39,6 +40,8 @@ pub const QUIETED: &str = "quorate_replicas_quieted_total";
 pub const WOKEN: &str = "quorate_replicas_woken_total";
 /// How often a node that leads quiet groups stopped answering this one's pings.
 pub const SILENCES: &str = "quorate_peer_silences_total";
+/// By `group`: the version of the machine's commands that is in force.
+pub const COMMAND_VERSION: &str = "quorate_group_command_version";
 /// By `group`: 1 while this node's replica is quiet, else 0.
 pub const QUIET: &str = "quorate_group_quiet";
 /// By `group`: 1 where this node leads, else 0.
@@ -69,6 +72,7 @@ pub fn describe() {
     describe_counter!(QUIETED, Unit::Count, "How often replicas fell quiet.");
     describe_counter!(WOKEN, Unit::Count, "How often quiet replicas woke.");
     describe_counter!(SILENCES, Unit::Count, "How often a leader's node stopped answering pings.");
+    describe_gauge!(COMMAND_VERSION, Unit::Count, "The version of the machine's commands in force.");
     describe_gauge!(QUIET, Unit::Count, "1 while the replica is quiet, else 0.");
     describe_gauge!(LEADS, Unit::Count, "1 where this node leads the group, else 0.");
     describe_gauge!(TERM, Unit::Count, "The group's term.");
@@ -163,7 +167,7 @@ impl HostMetrics {
 
 /// Sets the gauges of one group.
 #[allow(clippy::cast_precision_loss)]
-pub(crate) fn sample(status: &Status, sessions: usize, quiet: bool) {
+pub(crate) fn sample(status: &Status, sessions: usize, quiet: bool, version: CommandVersion) {
     let group = status.group.to_string();
     let applied = status.applied.map_or(0, |id| id.index.0);
     let lag = status.last.map_or(0, |last| last.0 + 1)
@@ -175,6 +179,7 @@ pub(crate) fn sample(status: &Status, sessions: usize, quiet: bool) {
     set(APPLY_LAG, lag as f64);
     set(LOG_BYTES, status.log_bytes as f64);
     set(SESSIONS, sessions as f64);
+    set(COMMAND_VERSION, f64::from(version.0));
     set(QUIET, f64::from(u8::from(quiet)));
 }
 
@@ -182,7 +187,7 @@ pub(crate) fn sample(status: &Status, sessions: usize, quiet: bool) {
 mod tests {
     use super::*;
 
-    const ALL: [&str; 19] = [
+    const ALL: [&str; 20] = [
         WRITES,
         WRITE_SECONDS,
         WRITES_PER_ENTRY,
@@ -196,6 +201,7 @@ mod tests {
         WOKEN,
         SILENCES,
         QUIET,
+        COMMAND_VERSION,
         LEADS,
         TERM,
         APPLIED_INDEX,

@@ -80,6 +80,7 @@ impl GroupCore {
                 self.awake().await;
                 self.who_leads()
             }
+            Request::Versions => Reply::Versions(self.replica.versions()),
             Request::Quiesce(asked) => Reply::Quiesced(self.quiesce(asked)),
             Request::Applied { past, timeout } => {
                 let next = past.map_or(Index(0), Index::next);

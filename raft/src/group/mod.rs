@@ -9,6 +9,7 @@ mod core;
 mod options;
 mod route;
 mod status;
+mod versions;
 mod write;
 
 use std::collections::BTreeSet;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use crate::env::Moment;
 use crate::error::{AdminError, ReadError, Rejected, Unknown, WriteError};
 use crate::log::{Action, Write};
-use crate::machine::{Machine, StateMachine, decode, encode};
+use crate::machine::{CommandVersion, Machine, StateMachine, decode, encode};
 use crate::reads::{Consistency, ReadReply};
 use crate::sessions::Stamp;
 use crate::transport::{Change, WriteOutcome};
@@ -260,6 +261,20 @@ impl<M: StateMachine> Group<M> {
     /// place. `Unknown` when it did not arrive by the deadline.
     pub async fn transfer_leadership(&self, to: NodeId, timeout: Duration) -> Result<(), AdminError> {
         self.core.change(Change::Transfer(to), timeout).await
+    }
+
+    /// Puts `version` of the machine's commands in force, if every replica's program can apply it; nothing changes if it, or a
+    /// later one, is in force. There is no way back: a program that does not know it stops, and one cannot be started.
+    ///
+    /// # Errors
+    /// `Rejected` when a replica does not answer, or cannot apply it. Repeating the call is safe.
+    pub async fn raise_version(&self, version: CommandVersion, timeout: Duration) -> Result<(), AdminError> {
+        self.core.change(Change::RaiseVersion(version), timeout).await
+    }
+
+    /// The version of the machine's commands that is in force, as far as this node's replica has applied.
+    pub fn version_in_force(&self) -> CommandVersion {
+        self.core.replica.version_in_force()
     }
 
     /// Takes a snapshot on this node and returns when it is kept.

@@ -156,7 +156,9 @@ impl Host {
     pub fn sample_metrics(&self) {
         let all = self.groups.read().unwrap_or_else(PoisonError::into_inner).clone();
         for core in all.values() {
-            metrics::sample(&core.replica.status(), core.replica.sessions(), !core.rest.is_awake());
+            let replica = &core.replica;
+            let (quiet, version) = (!core.rest.is_awake(), replica.version_in_force());
+            metrics::sample(&replica.status(), replica.sessions(), quiet, version);
         }
     }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{AdminError, ReadError, WriteError};
 use crate::group::Described;
 use crate::log::{Entry, Write};
+use crate::machine::{CommandVersion, Versions};
 use crate::reads::{Consistency, ReadReply};
 use crate::snapshot::SnapshotMeta;
 use crate::types::{Index, LogId, NodeId, Term, Vote};
@@ -57,6 +58,8 @@ pub enum Request {
     Wake,
     /// Whether the node is alive, whatever groups it has.
     Ping,
+    /// Which versions of commands the receiver's program can apply.
+    Versions,
 }
 
 /// What a replica answers.
@@ -105,6 +108,8 @@ pub enum Reply {
         /// Another one in each life of the node, and after a group that it led has stopped there.
         life: u64,
     },
+    /// To `Versions`.
+    Versions(Versions),
 }
 
 /// AppendEntries.
@@ -240,7 +245,7 @@ pub struct ForwardedAdmin {
     pub timeout: Duration,
 }
 
-/// A change of membership or leadership.
+/// A change of membership, of leadership, or of the version in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     /// Let this node receive the log without a vote.
@@ -253,4 +258,6 @@ pub enum Change {
     Replace(NodeId, NodeId),
     /// Hand leadership to this voter.
     Transfer(NodeId),
+    /// Put this version of the machine's commands in force.
+    RaiseVersion(CommandVersion),
 }

@@ -27,3 +27,4 @@ mod snapshots;
 mod state;
 mod transfer;
 mod two_masters;
+mod versions;

@@ -41,10 +41,12 @@ pub enum RequestKind {
     Wake,
     /// A node's sign of life asked for.
     Ping,
+    /// The versions of commands that a program can apply.
+    Versions,
 }
 
 impl RequestKind {
-    const ALL: [RequestKind; 16] = [
+    const ALL: [RequestKind; 17] = [
         RequestKind::Append,
         RequestKind::Heartbeat,
         RequestKind::Vote,
@@ -61,6 +63,7 @@ impl RequestKind {
         RequestKind::Quiesce,
         RequestKind::Wake,
         RequestKind::Ping,
+        RequestKind::Versions,
     ];
 
     /// The kind of `request`.
@@ -82,6 +85,7 @@ impl RequestKind {
             Request::Quiesce(_) => RequestKind::Quiesce,
             Request::Wake => RequestKind::Wake,
             Request::Ping => RequestKind::Ping,
+            Request::Versions => RequestKind::Versions,
         }
     }
 }

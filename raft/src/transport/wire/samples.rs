@@ -10,6 +10,7 @@ use super::Message;
 use crate::error::{AdminError, Fatal, ReadError, Rejected, Unknown, WriteError};
 use crate::group::{Described, Role};
 use crate::log::{Action, Entry, Payload, Proposal, Write};
+use crate::machine::{CommandVersion, Versions};
 use crate::reads::{Consistency, Proof, ReadReply};
 use crate::sessions::{Refusal, Stamp};
 use crate::snapshot::SnapshotMeta;
@@ -64,6 +65,9 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("quiesce", Request::Quiesce(Quiesce { vote: VOTE, last: AT, life: 1 << 40 })),
         ("wake", Request::Wake),
         ("ping", Request::Ping),
+        ("versions", Request::Versions),
+        ("admin/raise-version", Request::Admin(admin(Change::RaiseVersion(CommandVersion(3))))),
+        ("write/raise-version", Request::Write(raise())),
     ];
     let reads = [Consistency::Linearizable, Consistency::LinearizableHere, Consistency::Lease, Consistency::Local];
     let changes =
@@ -136,6 +140,7 @@ fn replies() -> Vec<(&'static str, Reply)> {
     all.extend(refused.map(|(name, cause)| (name, Reply::Refused(cause))));
     all.push(("quiesced", Reply::Quiesced(true)));
     all.push(("alive", Reply::Alive { life: 1 << 40 }));
+    all.push(("versions", Reply::Versions(Versions::new(1, 3))));
     all
 }
 
@@ -171,6 +176,11 @@ fn writes() -> Vec<Write> {
         Write { session: Some(stamp), action: Action::Apply(Bytes::from_static(b"put a 1")) },
         Write { session: None, action: Action::OpenSession(client) },
     ]
+}
+
+fn raise() -> ForwardedWrite {
+    let write = Write { session: None, action: Action::RaiseVersion(CommandVersion(3)) };
+    ForwardedWrite { writes: vec![write], hops_left: 1, timeout: PATIENCE }
 }
 
 fn membership() -> Membership {
