@@ -1,6 +1,7 @@
 //! openraft's state machine over [`State`]: one concrete adapter for every machine.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use futures::{FutureExt, Stream, StreamExt};
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     turn: Mutex<()>,
     /// Whether work that blocks is done on the spot: in a simulation.
     inline: bool,
+    /// Whether the machine can apply the version of commands that is in force.
+    fit: AtomicBool,
 }
 
 impl Shared {
@@ -69,6 +72,7 @@ impl Shared {
             persisted: StdMutex::default(),
             turn: Mutex::default(),
             inline,
+            fit: AtomicBool::new(state.version().1),
             state: RwLock::new(state),
         }
     }
@@ -92,6 +96,7 @@ impl Shared {
         {
             self.install(snapshot.meta, snapshot.view).await?;
         }
+        self.note_version(&self.read());
         let last = self.read().last.map(|last| last.index);
         last.into_iter().for_each(|last| self.applied.advance(last));
         match self.log.state().await?.purged {
@@ -102,6 +107,18 @@ impl Shared {
             }
             _ => Ok(()),
         }
+    }
+
+    fn note_version(&self, state: &State) {
+        let fit = state.version().1;
+        if self.fit.load(Ordering::Relaxed) != fit {
+            self.fit.store(fit, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether commands may be proposed, as far as their version goes.
+    pub(crate) fn is_fit(&self) -> bool {
+        self.fit.load(Ordering::Relaxed)
     }
 
     /// Takes the state away from a replica that has stopped, for its next life.
@@ -122,6 +139,7 @@ impl Shared {
                 self.keep(Some(persisted));
             }
         }
+        self.note_version(&self.read());
         last.into_iter().for_each(|last| self.applied.advance(last.index));
         Ok(())
     }
@@ -176,7 +194,13 @@ impl Shared {
                     break;
                 }
             };
-            let outcome = state.apply_entry(&entry);
+            let outcome = match state.apply_entry(&entry) {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    failure = Err(error);
+                    break;
+                }
+            };
             last = Some(entry.id.index);
             count += 1;
             if let Some(responder) = responder {
@@ -187,6 +211,7 @@ impl Shared {
             // Nobody is answered: what was applied may rest on what could not be read.
             return Err(io::Error::other(fault));
         }
+        self.note_version(&state);
         drop(state);
         self.metrics.applied.increment(count);
         if let Some(last) = last {

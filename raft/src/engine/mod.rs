@@ -17,6 +17,7 @@ mod recover;
 mod replica;
 mod runtime;
 mod state;
+mod stillness;
 #[cfg(test)]
 mod suite;
 mod types;

@@ -5,6 +5,7 @@
 //! Leaves out: placement (which nodes replicate which group), which belongs to the user.
 
 mod caller;
+mod peers;
 mod recover;
 mod remote;
 mod take_over;
@@ -25,6 +26,7 @@ use crate::transport::{Answer, Envelope, Inbound, Once, Reply, Request, Transpor
 use crate::types::{ClusterId, GroupId, Incarnation, NodeId};
 
 pub(crate) use caller::Caller;
+pub(crate) use peers::Peers;
 pub use recover::{Recovery, Remains};
 pub use remote::RemoteGroup;
 pub use take_over::{Evidence, TakeOver, TakeOverRefusal};
@@ -62,7 +64,7 @@ impl<M> fmt::Debug for GroupSpec<M> {
 pub struct Host {
     config: HostConfig,
     env: Arc<dyn Env>,
-    caller: Caller,
+    peers: Arc<Peers>,
     metrics: Arc<HostMetrics>,
     groups: RwLock<BTreeMap<GroupId, Arc<GroupCore>>>,
     writes: Once,
@@ -80,7 +82,8 @@ impl Host {
         let incarnation = Incarnation(env.random());
         let caller = Caller::new(config.node, config.cluster, incarnation, transport);
         let metrics = Arc::new(HostMetrics::new());
-        Arc::new(Host { config, env, caller, metrics, groups: RwLock::default(), writes: Once::default() })
+        let peers = Peers::new(Arc::clone(&env), caller, metrics.silences.clone());
+        Arc::new(Host { config, env, peers, metrics, groups: RwLock::default(), writes: Once::default() })
     }
 
     /// The node.
@@ -112,7 +115,7 @@ impl Host {
             snapshots: spec.snapshots,
             options: spec.options,
             env: Arc::clone(&self.env),
-            caller: self.caller.clone(),
+            caller: self.peers.caller().clone(),
             silent_since: None,
             metrics: Arc::clone(&self.metrics),
         }
@@ -123,8 +126,8 @@ impl Host {
         let (id, options) = (spec.group, spec.options.clone());
         let replica = Replica::start(spec).await?;
         let env = Arc::clone(&self.env);
-        let core =
-            GroupCore::new(id, self.config.node, replica, self.caller.clone(), env, options, Arc::clone(&self.metrics));
+        let (peers, metrics) = (Arc::clone(&self.peers), Arc::clone(&self.metrics));
+        let core = GroupCore::new(id, self.config.node, replica, peers, env, options, metrics);
         self.groups.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&core));
         Ok(Group::new(core))
     }
@@ -155,7 +158,9 @@ impl Host {
     pub fn sample_metrics(&self) {
         let all = self.groups.read().unwrap_or_else(PoisonError::into_inner).clone();
         for core in all.values() {
-            metrics::sample(&core.replica.status(), core.replica.sessions());
+            let replica = &core.replica;
+            let (quiet, version) = (!core.rest.is_awake(), replica.version_in_force());
+            metrics::sample(&replica.status(), replica.sessions(), quiet, version);
         }
     }
 
@@ -177,6 +182,7 @@ impl Inbound for Host {
             return None;
         }
         let reply = match self.group_core(envelope.group) {
+            _ if matches!(envelope.request, Request::Ping) => Reply::Alive { life: self.peers.life() },
             Some(core) => core.deliver(envelope.request).await,
             None => Reply::Refused(Rejected::NoSuchGroup(envelope.group)),
         };

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::machine::CommandVersion;
 use crate::sessions::Stamp;
 use crate::types::{Index, LogId, LogTime, Membership, Vote};
 
@@ -119,6 +120,7 @@ impl fmt::Display for Write {
         match &self.action {
             Action::Apply(command) => write!(f, "command of {} bytes", command.len()),
             Action::OpenSession(client) => write!(f, "open session {client}"),
+            Action::RaiseVersion(version) => write!(f, "raise to {version}"),
         }
     }
 }
@@ -130,6 +132,8 @@ pub enum Action {
     Apply(Bytes),
     /// Open a session for this client; nothing changes if it is open.
     OpenSession(crate::types::ClientId),
+    /// From here on this version of the machine's commands is in force, unless a later one is.
+    RaiseVersion(CommandVersion),
 }
 
 impl Action {
@@ -137,6 +141,7 @@ impl Action {
         match self {
             Action::Apply(command) => command.len(),
             Action::OpenSession(client) => client.0.len(),
+            Action::RaiseVersion(_) => 4,
         }
     }
 }

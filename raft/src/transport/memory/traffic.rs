@@ -35,10 +35,18 @@ pub enum RequestKind {
     Applied,
     /// A replica's state asked for.
     Describe,
+    /// A leader's last round before its group falls quiet.
+    Quiesce,
+    /// A quiet leader to be woken.
+    Wake,
+    /// A node's sign of life asked for.
+    Ping,
+    /// The versions of commands that a program can apply.
+    Versions,
 }
 
 impl RequestKind {
-    const ALL: [RequestKind; 13] = [
+    const ALL: [RequestKind; 17] = [
         RequestKind::Append,
         RequestKind::Heartbeat,
         RequestKind::Vote,
@@ -52,6 +60,10 @@ impl RequestKind {
         RequestKind::WhoLeads,
         RequestKind::Applied,
         RequestKind::Describe,
+        RequestKind::Quiesce,
+        RequestKind::Wake,
+        RequestKind::Ping,
+        RequestKind::Versions,
     ];
 
     /// The kind of `request`.
@@ -70,6 +82,10 @@ impl RequestKind {
             Request::WhoLeads => RequestKind::WhoLeads,
             Request::Applied { .. } => RequestKind::Applied,
             Request::Describe => RequestKind::Describe,
+            Request::Quiesce(_) => RequestKind::Quiesce,
+            Request::Wake => RequestKind::Wake,
+            Request::Ping => RequestKind::Ping,
+            Request::Versions => RequestKind::Versions,
         }
     }
 }
