@@ -4,9 +4,12 @@
 
 pub mod ctl;
 pub mod demo;
+mod disk;
 pub mod distributed;
 pub mod embedded;
+mod hosting;
 pub mod kv;
+mod served;
 pub mod server;
 pub mod services;
 pub mod stdio;

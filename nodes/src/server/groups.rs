@@ -20,8 +20,8 @@ use quorate_statemachines::kv::{KvDatabase, KvMachine};
 use quorate_statemachines::{ConfigNumber, Gid};
 use twox_hash::XxHash3_64;
 
-use super::reach::Served;
 use crate::kv::{Directory, Driver, DriverOptions, Reach};
+use crate::served::Served;
 
 /// The configuration log's group.
 pub(super) const CONTROLLER: GroupId = GroupId(1);
@@ -39,7 +39,7 @@ const ASK: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The id of a shard group: of its name alone, so that all nodes agree without a word.
-pub(super) fn group_id(gid: &Gid) -> GroupId {
+pub(crate) fn group_id(gid: &Gid) -> GroupId {
     GroupId(SHARD_GROUPS + XxHash3_64::oneshot(gid.0.as_bytes()) % (u64::MAX - SHARD_GROUPS))
 }
 

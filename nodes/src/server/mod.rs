@@ -3,7 +3,7 @@
 //! - [`ServerConfig`]: who this node is and where it listens, from a file and from flags.
 //! - [`Server`]: starts everything on a data directory, and ends it in good order.
 //! - `groups`: follows the configuration log and hosts the groups that name this node.
-//! - `reach`: the way to a group, here or elsewhere. `api`: what clients ask. `http`: what operators look at.
+//! - `api`: what clients ask. `http`: what operators look at.
 //!
 //! Promises: whatever was acknowledged is there again after a kill; a data directory serves one node of one cluster.
 //! Leaves out: who may call (mutual TLS between nodes; the client's port is for a trusted network).
@@ -15,11 +15,11 @@ mod groups;
 mod http;
 mod identity;
 mod node;
-mod reach;
 mod run;
 
 pub(crate) use http::{as_json as status_json, lag as replica_lag};
 
+pub(crate) use groups::group_id;
 pub(crate) use identity::claim;
 
 pub use client::{Client, ClientError};
