@@ -44,6 +44,22 @@ async fn client(cluster: Cluster, history: Recorded, nodes: Vec<&'static str>, n
     }
 }
 
+/// Reads every key through `node` until each read is answered, as one more client.
+pub(crate) async fn read_all(cluster: &Cluster, node: &'static str, history: &Recorded) {
+    for key in 0..KEYS {
+        loop {
+            let call = history.invoke(u64::MAX, Keyed::new(key.to_string(), RegisterOp::Read));
+            let answer = cluster.ask("last", node, "read", json!({ "key": key })).await;
+            let answered = matches!(code(&answer), None | Some(20));
+            judge(call, "read", &answer);
+            if answered {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
 /// What an answer says about its operation; false if that is nothing.
 fn judge(call: Call<Keyed<RegisterOp<u64>>, RegisterAnswer<u64>>, kind: &str, answer: &Map<String, Value>) -> bool {
     match (kind, code(answer)) {

@@ -12,7 +12,14 @@ use quorate_statemachines::kv::KvMachine;
 use super::driver::{Driver, DriverOptions};
 use super::reach::{Directory, Reach};
 use super::store::StoreOptions;
-use crate::embedded::{EmbeddedGroup, ReplicaFault, World};
+use crate::embedded::{self, EmbeddedGroup, ReplicaFault, World};
+
+/// What the names of shard groups begin with where they are kept.
+const KEPT: &str = "group ";
+
+fn kept_name(gid: &Gid) -> String {
+    format!("{KEPT}{gid}")
+}
 
 /// Shard groups that are started as they are named.
 pub struct ShardGroups {
@@ -68,7 +75,9 @@ impl ShardGroups {
                 continue;
             }
             let session_ttl = self.session_ttl;
-            let group = EmbeddedGroup::start(&self.world, self.replicas, move || KvMachine::new(session_ttl)).await?;
+            let (name, nodes) = (kept_name(&gid), embedded::nodes(self.replicas));
+            let make = move || KvMachine::new(session_ttl);
+            let group = EmbeddedGroup::start_named(&self.world, &name, &nodes, make).await?;
             let mut running = self.running.0.write().unwrap_or_else(PoisonError::into_inner);
             running.insert(gid.clone(), Arc::clone(&group));
             drop(running);
@@ -77,6 +86,11 @@ impl ShardGroups {
             }
         }
         Ok(())
+    }
+
+    /// The groups that an earlier process has kept in this world.
+    pub fn kept(&self) -> Vec<Gid> {
+        self.world.kept_groups().iter().filter_map(|name| name.strip_prefix(KEPT)).map(Gid::new).collect()
     }
 
     /// Starts the driver of a replica that was started.

@@ -10,18 +10,18 @@ mod sessions;
 #[cfg(test)]
 mod sessions_tests;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use quorate::{Group, NodeId};
+use quorate::{Group, GroupId, GroupOptions};
 use quorate_statemachines::register::RegisterMachine;
 
 use self::registers::Registers;
 use self::request::Command;
+use super::late::Late;
 use super::targets;
-use super::{FIRST_LEADER, ServiceOptions, left};
-use crate::distributed::{DistributedNode, DistributedOptions};
+use super::{FIRST_LEADER, ServiceOptions, left, no_faults, unusable};
+use crate::distributed::{DistributedNode, DistributedOptions, Roster};
 use crate::embedded::EmbeddedGroup;
 use crate::services::presence::inside;
 use crate::stdio::peers::PeerMessage;
@@ -35,7 +35,7 @@ pub struct Replica {
 }
 
 /// Where the replicas are.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Layout {
     /// In this process, all of them.
     Embedded(ServiceOptions),
@@ -53,8 +53,14 @@ struct Running {
 #[derive(Debug)]
 enum Home {
     Embedded { names: Vec<String>, group: Arc<EmbeddedGroup<RegisterMachine>> },
-    Distributed(DistributedNode<RegisterMachine>),
+    Distributed { node: Arc<DistributedNode>, group: Late<Group<RegisterMachine>> },
 }
+
+/// The name of the service, and of its group, where they are kept.
+const WHAT: &str = "replica";
+
+/// The group of a process that is one of its nodes.
+const GROUP: GroupId = GroupId(1);
 
 impl Replica {
     /// A service that has not been initialised, and will have all replicas in this process.
@@ -73,9 +79,11 @@ impl Replica {
 }
 
 impl Running {
-    async fn embedded(options: ServiceOptions, names: Vec<String>) -> Result<Self, ErrorReply> {
-        let world = options.world();
-        let group = EmbeddedGroup::start(&world, names.len(), RegisterMachine::new).await.map_err(targets::failed)?;
+    async fn embedded(options: &ServiceOptions, init: &Init) -> Result<Self, ErrorReply> {
+        let names = init.node_ids()?;
+        let world = options.open(WHAT, names.clone(), None, GroupOptions::default(), &init.failure).await?;
+        let started = EmbeddedGroup::start_named(&world, WHAT, &names, RegisterMachine::new).await;
+        let group = started.map_err(|fatal| unusable(&init.failure, fatal))?;
         group.led(FIRST_LEADER).await;
         let nodes = names.iter().enumerate().filter_map(|(nth, name)| Some((group.node(nth)?, name.clone())));
         let registers = Registers::new(nodes.collect(), Arc::clone(world.env()));
@@ -83,13 +91,22 @@ impl Running {
     }
 
     /// Waits for nobody: the others may not be there yet.
-    async fn distributed(options: DistributedOptions, init: &Init) -> Result<Self, ErrorReply> {
-        let (names, own) = (init.node_ids()?, init.node_id()?);
-        let started = DistributedNode::start(&names, own, RegisterMachine::new(), init.outbox.clone(), options).await;
-        let node = started.map_err(targets::failed)?;
-        let names: BTreeMap<NodeId, String> =
-            node.names().iter().map(|(node, name)| (*node, name.to_string())).collect();
-        Ok(Running { registers: Registers::new(names, Arc::clone(node.env())), home: Home::Distributed(node) })
+    async fn distributed(options: &DistributedOptions, init: &Init) -> Result<Self, ErrorReply> {
+        let roster = Roster::of_all(&init.node_ids()?, init.node_id()?).map_err(targets::failed)?;
+        let (outbox, failure) = (init.outbox.clone(), init.failure.clone());
+        let node = DistributedNode::start(WHAT, roster, outbox, failure, options, options.group()).await;
+        let node = Arc::new(node.map_err(|fatal| unusable(&init.failure, fatal))?);
+        let starting = Arc::clone(&node);
+        let group = Late::start(init.failure.clone(), async move {
+            let voters = starting.roster().nodes();
+            // Nobody is heard before it is there.
+            let group = starting.host(GROUP, RegisterMachine::new(), voters).await?;
+            starting.listen();
+            Ok(group)
+        });
+        let names = node.roster().names().iter().map(|(node, name)| (*node, name.to_string())).collect();
+        let registers = Registers::new(names, Arc::clone(node.env()));
+        Ok(Running { registers, home: Home::Distributed { node, group } })
     }
 
     async fn call(&self, node: &Group<RegisterMachine>, command: Command, call: &Call) -> Result<Reply, ErrorReply> {
@@ -115,14 +132,14 @@ impl Service for Replica {
     }
 
     fn hear(&self, message: PeerMessage) {
-        if let Some(Running { home: Home::Distributed(node), .. }) = self.running.get() {
+        if let Some(Running { home: Home::Distributed { node, .. }, .. }) = self.running.get() {
             node.hear(&message);
         }
     }
 
     async fn init(&self, init: Init) -> Result<(), ErrorReply> {
-        let running = match self.layout {
-            Layout::Embedded(options) => Running::embedded(options, init.node_ids()?).await?,
+        let running = match &self.layout {
+            Layout::Embedded(options) => Running::embedded(options, &init).await?,
             Layout::Distributed(options) => Running::distributed(options, &init).await?,
         };
         let _ = self.running.set(running);
@@ -143,14 +160,16 @@ impl Service for Replica {
                 })
                 .await
             }
-            Home::Distributed(node) if *node.name() == call.dest => running.call(node.group(), command, &call).await,
-            Home::Distributed(_) => Err(no_node().reason("unknown_node")),
+            Home::Distributed { node, group } if *node.roster().name() == call.dest => {
+                running.call(&group.by(call.deadline).await?, command, &call).await
+            }
+            Home::Distributed { .. } => Err(no_node().reason("unknown_node")),
         }
     }
 
     async fn fault(&self, fault: Fault) -> Result<(), ErrorReply> {
         let Home::Embedded { names, group } = &self.running()?.home else {
-            return Err(ErrorReply::not_supported("faults are for a whole cluster in one process"));
+            return Err(no_faults());
         };
         let nth = names.iter().position(|name| *name == fault.target).ok_or_else(|| targets::unknown(&fault.target))?;
         group.fault(nth, targets::replica_fault(fault.action)).await.map_err(targets::failed)
@@ -158,8 +177,11 @@ impl Service for Replica {
 
     async fn shutdown(&self) {
         match self.running.get().map(|running| &running.home) {
-            Some(Home::Embedded { group, .. }) => group.shutdown().await,
-            Some(Home::Distributed(node)) => node.shutdown().await,
+            Some(Home::Embedded { group, .. }) => {
+                group.shutdown().await;
+                group.world().close().await;
+            }
+            Some(Home::Distributed { node, .. }) => node.shutdown().await,
             None => {}
         }
     }
