@@ -103,7 +103,7 @@ impl Hosting {
     ) -> Result<(Group<M>, Result<(), TakeOverRefusal>), Fatal> {
         let spec = self.spec(id, machine)?;
         self.lives.next(id);
-        let outcome = self.host.take_over(spec, judge).await.inspect_err(|fatal| self.failure.tell(fatal))?;
+        let outcome = self.host.take_over(spec, judge).await.inspect_err(|fatal| self.failure.tell(&fatal.0))?;
         self.watch(outcome.group());
         Ok(match outcome {
             TakeOver::Alone(group) => (group, Ok(())),
@@ -126,7 +126,7 @@ impl Hosting {
                 Err(_closed) => None,
             };
             if lives.held().get(&id) == Some(&life) {
-                let why = why.map_or_else(|| "it has stopped".to_owned(), |fatal| fatal.to_string());
+                let why = why.map_or_else(|| "it has stopped".to_owned(), |fatal| fatal.0);
                 tracing::error!(%id, why, "a replica cannot go on");
                 failure.tell(format!("the replica of {id} cannot go on: {why}"));
             }

@@ -11,6 +11,7 @@ use quorate::fs::{DirLock, Fs, RealFs, create_dir_durably, read_whole, replace_d
 use quorate::types::GroupId;
 use quorate::{Fatal, NodeId};
 use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
 
 use crate::disk::{Stores, Whose, begin_life, directory_of, identity, small_log};
 
@@ -32,7 +33,8 @@ pub(super) struct WorldDisk {
     /// How often a process was started on it before.
     lives: u64,
     book: Mutex<Book>,
-    nodes: tokio::sync::Mutex<BTreeMap<String, Arc<Stores>>>,
+    /// Each is opened by whoever asks first.
+    nodes: Mutex<BTreeMap<String, Arc<OnceCell<Arc<Stores>>>>>,
     _lock: DirLock,
 }
 
@@ -59,7 +61,7 @@ impl WorldDisk {
         }
         let book = Mutex::new(read_book(&fs, &dir.join(BOOK))?);
         let lives = begin_life(&fs, dir)?;
-        Ok(WorldDisk { dir: dir.to_owned(), lives, book, nodes: tokio::sync::Mutex::default(), _lock: lock })
+        Ok(WorldDisk { dir: dir.to_owned(), lives, book, nodes: Mutex::default(), _lock: lock })
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -100,19 +102,20 @@ impl WorldDisk {
     /// # Errors
     /// [`Fatal`] when it is damaged.
     pub(super) async fn node(&self, name: &str) -> Result<Arc<Stores>, Fatal> {
-        let mut nodes = self.nodes.lock().await;
-        if let Some(held) = nodes.get(name) {
-            return Ok(Arc::clone(held));
-        }
-        let opened = Stores::open(&self.dir.join(directory_of(name)), small_log()).await;
-        let opened = Arc::new(opened.map_err(|error| Fatal(format!("node {name}: {error:#}")))?);
-        nodes.insert(name.to_owned(), Arc::clone(&opened));
-        Ok(opened)
+        let cell = Arc::clone(self.cells().entry(name.to_owned()).or_default());
+        let dir = self.dir.join(directory_of(name));
+        let opened = cell.get_or_try_init(async || Stores::open(&dir, small_log()).await.map(Arc::new)).await;
+        opened.map(Arc::clone).map_err(|error| Fatal(format!("node {name}: {error:#}")))
+    }
+
+    fn cells(&self) -> MutexGuard<'_, BTreeMap<String, Arc<OnceCell<Arc<Stores>>>>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes what is queued.
     pub(super) async fn close(&self) {
-        for stores in self.nodes.lock().await.values() {
+        let all: Vec<_> = self.cells().values().cloned().collect();
+        for stores in all.iter().filter_map(|cell| cell.get()) {
             stores.close().await;
         }
     }

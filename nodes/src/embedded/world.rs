@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures::future::try_join_all;
 use quorate::env::{Env, RealEnv, SeededEnv};
 use quorate::transport::MemoryNetwork;
 use quorate::types::{ClusterId, GroupId, NodeId};
@@ -77,7 +78,7 @@ impl World {
     }
 
     /// Whether it goes on with what was kept.
-    pub(super) fn is_kept(&self) -> bool {
+    pub(crate) fn is_kept(&self) -> bool {
         self.disk.is_some()
     }
 
@@ -116,10 +117,8 @@ impl World {
             return Ok((id, nodes.iter().map(place).collect::<Result<_, Fatal>>()?));
         };
         let id = disk.group(group)?;
-        let mut places = Vec::new();
-        for (nth, name) in nodes.iter().enumerate() {
-            places.push((node_id(id, nth), disk.node(name).await?.of(id)?));
-        }
+        let place = async |(nth, name): (usize, &String)| Ok((node_id(id, nth), disk.node(name).await?.of(id)?));
+        let places = try_join_all(nodes.iter().enumerate().map(place)).await?;
         Ok((id, places))
     }
 }

@@ -13,11 +13,10 @@ pub mod replica_group;
 pub mod shardkv;
 pub mod targets;
 
-use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use quorate::GroupOptions;
+use quorate::{Fatal, GroupOptions};
 use tokio::time::Instant;
 
 use crate::disk::Whose;
@@ -77,15 +76,14 @@ impl ServiceOptions {
             None => Ok(World::seeded(group, self.seed)),
             Some(dir) => {
                 let opened = World::open(dir, Whose::whole(what, nodes, replicas), group, self.seed).await;
-                opened.map_err(|error| unusable(failure, format!("{error:#}")))
+                opened.map_err(|error| unusable(failure, Fatal(format!("{error:#}"))))
             }
         }
     }
 }
 
 /// The reply to an `init` that finds what was kept unusable: the process ends.
-pub fn unusable(failure: &Failure, why: impl Display) -> ErrorReply {
-    let text = why.to_string();
+pub fn unusable(failure: &Failure, Fatal(text): Fatal) -> ErrorReply {
     failure.tell(&text);
     ErrorReply::crash(text).reason("fatal")
 }

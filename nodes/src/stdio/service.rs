@@ -182,6 +182,8 @@ pub struct Init {
     pub outbox: Outbox,
     /// Whom to tell when the service cannot go on.
     pub failure: Failure,
+    /// When it will have been answered, by the service or in its place.
+    pub deadline: Instant,
     pub(crate) body: Map<String, Value>,
 }
 

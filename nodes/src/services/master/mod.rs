@@ -29,10 +29,10 @@ use quorate_statemachines::master::Office;
 pub use self::masters::{Masters, Tell};
 pub use self::request::Command;
 use super::late::Late;
-use super::{ServiceOptions, no_faults, targets, unusable};
+use super::{ServiceOptions, targets, unusable};
 use crate::distributed::{DistributedNode, DistributedOptions, Roster};
 use crate::stdio::peers::PeerMessage;
-use crate::stdio::{Call, ErrorReply, Fault, Init, Plan, Reply, Request, Service};
+use crate::stdio::{Call, ErrorReply, Failure, Fault, Init, Outbox, Plan, Reply, Request, Service};
 
 /// How masters run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub struct Master {
     options: MasterOptions,
     /// How this process finds the others, if it is not all masters.
     distributed: Option<DistributedOptions>,
-    home: OnceLock<Home>,
+    home: OnceLock<Late<Home>>,
 }
 
 /// Where the masters are.
@@ -96,7 +96,7 @@ enum Home {
     /// In this process, all of them.
     Embedded(Arc<Masters>),
     /// In several processes; this one is one of them.
-    Distributed { node: Arc<DistributedNode>, masters: Late<Arc<Masters>> },
+    Distributed { node: Arc<DistributedNode>, masters: Arc<Masters> },
 }
 
 impl Master {
@@ -111,34 +111,47 @@ impl Master {
         Master { options, distributed: Some(distributed), home: OnceLock::new() }
     }
 
-    fn home(&self) -> Result<&Home, ErrorReply> {
+    fn home(&self) -> Result<&Late<Home>, ErrorReply> {
         self.home.get().ok_or_else(|| ErrorReply::unavailable("not initialised").reason("not_initialised"))
     }
+}
 
-    async fn embedded(&self, init: &Init) -> Result<Home, ErrorReply> {
-        let names = init.node_ids()?;
-        let group = self.options.group(names.len());
-        let world = self.options.service.open(WHAT, names.clone(), None, group, &init.failure).await?;
-        let masters = Masters::start_in(world, names, self.options.clone(), teller(init)).await;
-        Ok(Home::Embedded(masters.map_err(|fatal| unusable(&init.failure, fatal))?))
+impl Home {
+    async fn embedded(
+        options: MasterOptions,
+        names: Vec<String>,
+        tell: Tell,
+        failure: Failure,
+    ) -> Result<Home, ErrorReply> {
+        let group = options.group(names.len());
+        let world = options.service.open(WHAT, names.clone(), None, group, &failure).await?;
+        let masters = Masters::start_in(world, names, options, tell).await;
+        Ok(Home::Embedded(masters.map_err(|fatal| unusable(&failure, fatal))?))
     }
 
     /// Waits for nobody: the others may not be there yet.
-    async fn apart(&self, init: &Init, options: &DistributedOptions) -> Result<Home, ErrorReply> {
-        let roster = Roster::of_all(&init.node_ids()?, init.node_id()?).map_err(targets::failed)?;
-        let group = of_masters(options.group(), roster.names().len());
+    async fn apart(
+        (options, distributed): (MasterOptions, DistributedOptions),
+        roster: Roster,
+        outbox: Outbox,
+        failure: Failure,
+    ) -> Result<Home, ErrorReply> {
+        let group = of_masters(distributed.group(), roster.names().len());
         let election_timeout = group.election_timeout.1;
-        let (outbox, failure) = (init.outbox.clone(), init.failure.clone());
-        let node = DistributedNode::start(WHAT, roster, outbox, failure.clone(), options, group).await;
-        let node = Arc::new(node.map_err(|fatal| unusable(&failure, fatal))?);
-        let starting = Masters::start_apart(Arc::clone(&node), election_timeout, self.options.clone(), teller(init));
-        Ok(Home::Distributed { node, masters: Late::start(failure, starting) })
+        let tell = teller(&outbox);
+        let started = async {
+            let node = DistributedNode::start(WHAT, roster, outbox, failure.clone(), &distributed, group).await?;
+            let node = Arc::new(node);
+            let masters = Masters::start_apart(Arc::clone(&node), election_timeout, options, tell).await?;
+            Ok(Home::Distributed { node, masters })
+        };
+        started.await.map_err(|fatal| unusable(&failure, fatal))
     }
 }
 
 /// Tells clients of new primaries.
-fn teller(init: &Init) -> Tell {
-    let outbox = init.outbox.clone();
+fn teller(outbox: &Outbox) -> Tell {
+    let outbox = outbox.clone();
     Box::new(move |me: &str, who: &str, office: &Office| {
         let fields = Reply::new().field("primary", me).field("epoch", office.epoch.0);
         outbox.notify(me, who, "primary_changed", fields);
@@ -158,42 +171,45 @@ impl Service for Master {
     }
 
     fn hear(&self, message: PeerMessage) {
-        if let Some(Home::Distributed { node, .. }) = self.home.get() {
+        if let Some(Home::Distributed { node, .. }) = self.home.get().and_then(Late::now).as_deref() {
             node.hear(&message);
         }
     }
 
     async fn init(&self, init: Init) -> Result<(), ErrorReply> {
-        let home = match &self.distributed {
-            None => self.embedded(&init).await?,
-            Some(options) => self.apart(&init, options).await?,
+        let (names, options, failure) = (init.node_ids()?, self.options.clone(), init.failure.clone());
+        let home = match self.distributed.clone() {
+            None => Late::start(&init, Home::embedded(options, names, teller(&init.outbox), failure)).await?,
+            Some(distributed) => {
+                let roster = Roster::of_all(&names, init.node_id()?).map_err(targets::failed)?;
+                let starting = Home::apart((options, distributed), roster, init.outbox.clone(), failure);
+                Late::start(&init, starting).await?
+            }
         };
         let _ = self.home.set(home);
         Ok(())
     }
 
     async fn call(&self, command: Command, call: Call) -> Result<Reply, ErrorReply> {
-        match self.home()? {
-            Home::Embedded(masters) => masters.call(&call.dest, &call.src, command, call.deadline).await,
-            Home::Distributed { masters, .. } => {
-                let masters = masters.by(call.deadline).await?;
+        match &*self.home()?.by(call.deadline).await? {
+            Home::Embedded(masters) | Home::Distributed { masters, .. } => {
                 masters.call(&call.dest, &call.src, command, call.deadline).await
             }
         }
     }
 
     async fn fault(&self, fault: Fault) -> Result<(), ErrorReply> {
-        match self.home()? {
-            Home::Embedded(masters) => masters.fault(fault).await,
-            Home::Distributed { .. } => Err(no_faults()),
+        match self.home()?.now().as_deref() {
+            Some(Home::Embedded(masters) | Home::Distributed { masters, .. }) => masters.fault(fault).await,
+            None => Err(targets::unknown(&fault.target)),
         }
     }
 
     async fn shutdown(&self) {
-        match self.home.get() {
-            Some(Home::Embedded(masters)) => masters.shutdown().await,
-            Some(Home::Distributed { node, .. }) => node.shutdown().await,
-            None => {}
+        if let Some(Home::Embedded(masters) | Home::Distributed { masters, .. }) =
+            self.home.get().and_then(Late::now).as_deref()
+        {
+            masters.shutdown().await;
         }
     }
 }

@@ -105,7 +105,18 @@ impl Seats {
         }
     }
 
-    /// The same as it changes.
+    /// Whether a master runs, wherever it is. One that does not say so within `timeout` does not.
+    pub(super) async fn lives(&self, nth: usize, timeout: Duration) -> bool {
+        match self {
+            Seats::Apart(Apart { own, ways, nodes, .. }) if *own != nth => match (ways.get(nth), nodes.get(nth)) {
+                (Some(way), Some(node)) => way.describe(*node, timeout).await.is_ok(),
+                _ => false,
+            },
+            _ => self.power(nth) == Some(Power::Running),
+        }
+    }
+
+    /// What it is doing, as it changes.
     pub(super) fn watch(&self, nth: usize) -> Option<watch::Receiver<Life>> {
         match self {
             Seats::Together(group) => group.watch(nth),

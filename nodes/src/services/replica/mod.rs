@@ -25,13 +25,13 @@ use crate::distributed::{DistributedNode, DistributedOptions, Roster};
 use crate::embedded::EmbeddedGroup;
 use crate::services::presence::inside;
 use crate::stdio::peers::PeerMessage;
-use crate::stdio::{Call, ErrorReply, Fault, Init, Plan, Reply, Request, Service};
+use crate::stdio::{Call, ErrorReply, Failure, Fault, Init, Outbox, Plan, Reply, Request, Service};
 
 /// The service of the binary `replica`.
 #[derive(Debug)]
 pub struct Replica {
     layout: Layout,
-    running: OnceLock<Running>,
+    running: OnceLock<Late<Running>>,
 }
 
 /// Where the replicas are.
@@ -53,7 +53,7 @@ struct Running {
 #[derive(Debug)]
 enum Home {
     Embedded { names: Vec<String>, group: Arc<EmbeddedGroup<RegisterMachine>> },
-    Distributed { node: Arc<DistributedNode>, group: Late<Group<RegisterMachine>> },
+    Distributed { node: DistributedNode, group: Group<RegisterMachine> },
 }
 
 /// The name of the service, and of its group, where they are kept.
@@ -73,17 +73,16 @@ impl Replica {
         Replica { layout: Layout::Distributed(options), running: OnceLock::new() }
     }
 
-    fn running(&self) -> Result<&Running, ErrorReply> {
+    fn running(&self) -> Result<&Late<Running>, ErrorReply> {
         self.running.get().ok_or_else(|| ErrorReply::unavailable("not initialised").reason("not_initialised"))
     }
 }
 
 impl Running {
-    async fn embedded(options: &ServiceOptions, init: &Init) -> Result<Self, ErrorReply> {
-        let names = init.node_ids()?;
-        let world = options.open(WHAT, names.clone(), None, GroupOptions::default(), &init.failure).await?;
+    async fn embedded(options: ServiceOptions, names: Vec<String>, failure: Failure) -> Result<Self, ErrorReply> {
+        let world = options.open(WHAT, names.clone(), None, GroupOptions::default(), &failure).await?;
         let started = EmbeddedGroup::start_named(&world, WHAT, &names, RegisterMachine::new).await;
-        let group = started.map_err(|fatal| unusable(&init.failure, fatal))?;
+        let group = started.map_err(|fatal| unusable(&failure, fatal))?;
         group.led(FIRST_LEADER).await;
         let nodes = names.iter().enumerate().filter_map(|(nth, name)| Some((group.node(nth)?, name.clone())));
         let registers = Registers::new(nodes.collect(), Arc::clone(world.env()));
@@ -91,19 +90,21 @@ impl Running {
     }
 
     /// Waits for nobody: the others may not be there yet.
-    async fn distributed(options: &DistributedOptions, init: &Init) -> Result<Self, ErrorReply> {
-        let roster = Roster::of_all(&init.node_ids()?, init.node_id()?).map_err(targets::failed)?;
-        let (outbox, failure) = (init.outbox.clone(), init.failure.clone());
-        let node = DistributedNode::start(WHAT, roster, outbox, failure, options, options.group()).await;
-        let node = Arc::new(node.map_err(|fatal| unusable(&init.failure, fatal))?);
-        let starting = Arc::clone(&node);
-        let group = Late::start(init.failure.clone(), async move {
-            let voters = starting.roster().nodes();
+    async fn distributed(
+        options: DistributedOptions,
+        roster: Roster,
+        outbox: Outbox,
+        failure: Failure,
+    ) -> Result<Self, ErrorReply> {
+        let started = async {
+            let node =
+                DistributedNode::start(WHAT, roster, outbox, failure.clone(), &options, options.group()).await?;
             // Nobody is heard before it is there.
-            let group = starting.host(GROUP, RegisterMachine::new(), voters).await?;
-            starting.listen();
-            Ok(group)
-        });
+            let group = node.host(GROUP, RegisterMachine::new(), node.roster().nodes()).await?;
+            node.listen();
+            Ok((node, group))
+        };
+        let (node, group) = started.await.map_err(|fatal| unusable(&failure, fatal))?;
         let names = node.roster().names().iter().map(|(node, name)| (*node, name.to_string())).collect();
         let registers = Registers::new(names, Arc::clone(node.env()));
         Ok(Running { registers, home: Home::Distributed { node, group } })
@@ -132,22 +133,28 @@ impl Service for Replica {
     }
 
     fn hear(&self, message: PeerMessage) {
-        if let Some(Running { home: Home::Distributed { node, .. }, .. }) = self.running.get() {
+        let running = self.running.get().and_then(Late::now);
+        if let Some(Home::Distributed { node, .. }) = running.as_ref().map(|running| &running.home) {
             node.hear(&message);
         }
     }
 
     async fn init(&self, init: Init) -> Result<(), ErrorReply> {
-        let running = match &self.layout {
-            Layout::Embedded(options) => Running::embedded(options, &init).await?,
-            Layout::Distributed(options) => Running::distributed(options, &init).await?,
+        let (names, failure) = (init.node_ids()?, init.failure.clone());
+        let running = match self.layout.clone() {
+            Layout::Embedded(options) => Late::start(&init, Running::embedded(options, names, failure)).await?,
+            Layout::Distributed(options) => {
+                let roster = Roster::of_all(&names, init.node_id()?).map_err(targets::failed)?;
+                let starting = Running::distributed(options, roster, init.outbox.clone(), failure);
+                Late::start(&init, starting).await?
+            }
         };
         let _ = self.running.set(running);
         Ok(())
     }
 
     async fn call(&self, command: Command, call: Call) -> Result<Reply, ErrorReply> {
-        let running = self.running()?;
+        let running = self.running()?.by(call.deadline).await?;
         let no_node = || ErrorReply::not_found(format!("no node {} here", call.dest));
         match &running.home {
             Home::Embedded { names, group } => {
@@ -161,22 +168,22 @@ impl Service for Replica {
                 .await
             }
             Home::Distributed { node, group } if *node.roster().name() == call.dest => {
-                running.call(&group.by(call.deadline).await?, command, &call).await
+                running.call(group, command, &call).await
             }
             Home::Distributed { .. } => Err(no_node().reason("unknown_node")),
         }
     }
 
     async fn fault(&self, fault: Fault) -> Result<(), ErrorReply> {
-        let Home::Embedded { names, group } = &self.running()?.home else {
-            return Err(no_faults());
-        };
+        let running = self.running()?.now().ok_or_else(|| targets::unknown(&fault.target))?;
+        let Home::Embedded { names, group } = &running.home else { return Err(no_faults()) };
         let nth = names.iter().position(|name| *name == fault.target).ok_or_else(|| targets::unknown(&fault.target))?;
         group.fault(nth, targets::replica_fault(fault.action)).await.map_err(targets::failed)
     }
 
     async fn shutdown(&self) {
-        match self.running.get().map(|running| &running.home) {
+        let running = self.running.get().and_then(Late::now);
+        match running.as_ref().map(|running| &running.home) {
             Some(Home::Embedded { group, .. }) => {
                 group.shutdown().await;
                 group.world().close().await;

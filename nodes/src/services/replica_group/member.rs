@@ -8,18 +8,18 @@ use quorate::{Fatal, NodeId};
 use quorate_statemachines::Gid;
 use quorate_statemachines::kv::KvMachine;
 
-use super::ReplicaGroupPeers;
+use super::ReplicaGroupMember;
 use super::request::Update;
-use crate::distributed::{DistributedNode, DistributedOptions, Roster};
+use crate::distributed::{DistributedNode, Roster};
 use crate::kv::{DirectClient, Directory, Driver, DriverOptions, Reach, StoreOptions, Target};
 use crate::served::Served;
 use crate::server::group_id;
 use crate::services::{targets, unusable};
-use crate::stdio::{ErrorReply, Init};
+use crate::stdio::{ErrorReply, Failure, Init, Outbox};
 
 /// This process's part of a group.
 pub(super) struct Member {
-    node: Arc<DistributedNode>,
+    node: DistributedNode,
     own: Gid,
     groups: Arc<Groups>,
     direct: DirectClient,
@@ -40,30 +40,46 @@ impl Directory for Groups {
     }
 }
 
-impl Member {
-    /// Starts this process's node, which is the one that `init` names; waits for nobody.
-    pub(super) async fn start(
-        own: &Gid,
-        peers: &ReplicaGroupPeers,
-        options: &DistributedOptions,
-        init: &Init,
-    ) -> Result<Member, ErrorReply> {
+/// A member before it is started: what `init` has said makes sense.
+pub(super) struct MemberPlan {
+    options: ReplicaGroupMember,
+    members: Vec<String>,
+    roster: Roster,
+    outbox: Outbox,
+    failure: Failure,
+}
+
+impl MemberPlan {
+    /// The node that `init` names.
+    ///
+    /// # Errors
+    /// Error 12 when a node is of two groups.
+    pub(super) fn new(options: ReplicaGroupMember, init: &Init) -> Result<MemberPlan, ErrorReply> {
         let members = init.node_ids()?;
-        if let Some((gid, name)) = peers
-            .iter()
-            .find_map(|(gid, names)| names.iter().find(|name| members.contains(name)).map(|name| (gid, name)))
-        {
-            let text =
-                format!("node {name:?} is among `node_ids`, and of {gid} too by --peers: a node is of one group");
+        let others = || options.peers.iter().filter(|(gid, _)| **gid != options.group);
+        let doubly = others().find_map(|(gid, names)| {
+            names.iter().find(|name| members.contains(name)).map(|name| (gid, name))
+        });
+        if let Some((gid, name)) = doubly {
+            let text = format!("node {name:?} is among `node_ids`, and of {gid} too by --peers: a node is of one group");
             return Err(ErrorReply::malformed(text));
         }
-        let names = members.iter().chain(peers.values().flatten()).map(String::as_str);
+        let names = members.iter().chain(others().flat_map(|(_, names)| names)).map(String::as_str);
         let roster = Roster::of_some(names, init.node_id()?).map_err(targets::failed)?;
-        let (outbox, failure) = (init.outbox.clone(), init.failure.clone());
-        let (what, group) = (format!("replica_group {own}"), options.group());
-        let node = DistributedNode::start(&what, roster, outbox, failure.clone(), options, group).await;
-        let node = Arc::new(node.map_err(|fatal| unusable(&failure, fatal))?);
+        Ok(MemberPlan { members, roster, outbox: init.outbox.clone(), failure: init.failure.clone(), options })
+    }
 
+    /// Starts this process's node and its replica; waits for nobody.
+    pub(super) async fn start(self) -> Result<Member, ErrorReply> {
+        let failure = self.failure.clone();
+        self.try_start().await.map_err(|fatal| unusable(&failure, fatal))
+    }
+
+    async fn try_start(self) -> Result<Member, Fatal> {
+        let MemberPlan { options, members, roster, outbox, failure } = self;
+        let ReplicaGroupMember { group: own, peers, distributed } = options;
+        let what = format!("replica_group {own}");
+        let node = DistributedNode::start(&what, roster, outbox, failure, &distributed, distributed.group()).await?;
         let nodes_of = |names: &[String]| -> BTreeSet<NodeId> {
             names.iter().filter_map(|name| node.roster().node_of(name)).collect()
         };
@@ -71,27 +87,17 @@ impl Member {
         let served = |gid: &Gid, names: &[String]| {
             (gid.clone(), Arc::new(Served::elsewhere(here, host.remote(group_id(gid), nodes_of(names)))))
         };
-        let others = peers.iter().filter(|(gid, _)| *gid != own).map(|(gid, names)| served(gid, names));
-        let groups = Arc::new(Groups(others.chain([served(own, &members)]).collect()));
+        let others = peers.iter().filter(|(gid, _)| **gid != own).map(|(gid, names)| served(gid, names));
+        let groups = Arc::new(Groups(others.chain([served(&own, &members)]).collect()));
+        host_own(&node, &groups, own.clone(), nodes_of(&members)).await?;
         let direct = DirectClient::new(Arc::clone(node.env()));
-        let voters = nodes_of(&members);
-        let member = Member { node, own: own.clone(), groups, direct };
-        member.begin(voters, failure);
-        Ok(member)
+        Ok(Member { node, own, groups, direct })
     }
+}
 
-    /// Starts the replica, and its driver.
-    fn begin(&self, voters: BTreeSet<NodeId>, failure: crate::stdio::Failure) {
-        let (node, groups, own) = (Arc::clone(&self.node), Arc::clone(&self.groups), self.own.clone());
-        tokio::spawn(async move {
-            if let Err(fatal) = host(&node, &groups, own, voters).await {
-                failure.tell(fatal);
-            }
-        });
-    }
-
+impl Member {
     /// This process's node.
-    pub(super) fn node(&self) -> &Arc<DistributedNode> {
+    pub(super) fn node(&self) -> &DistributedNode {
         &self.node
     }
 
@@ -133,8 +139,8 @@ impl Member {
     }
 }
 
-async fn host(
-    node: &Arc<DistributedNode>,
+async fn host_own(
+    node: &DistributedNode,
     groups: &Arc<Groups>,
     own: Gid,
     voters: BTreeSet<NodeId>,

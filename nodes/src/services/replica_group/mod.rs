@@ -13,14 +13,15 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use futures::future::{join_all, try_join_all};
-use quorate::{GroupOptions, NodeId};
+use quorate::{Fatal, GroupOptions, NodeId};
 use quorate_statemachines::Gid;
 use tokio::time::Instant;
 
-use self::member::Member;
+use self::member::{Member, MemberPlan};
 use self::request::{Command, Update};
 pub(super) use self::status::{embedded_name, status};
 use super::data::Client;
+use super::late::Late;
 use super::presence::inside;
 use super::targets::{self, LeadersHit};
 use super::{FIRST_LEADER, ServiceOptions, left, no_faults, unusable};
@@ -28,7 +29,7 @@ use crate::distributed::DistributedOptions;
 use crate::embedded::World;
 use crate::kv::{DirectClient, ShardGroups, StoreOptions, Target};
 use crate::stdio::peers::PeerMessage;
-use crate::stdio::{Call, ErrorReply, Fault, Init, Plan, Reply, Request, Service};
+use crate::stdio::{Call, ErrorReply, Failure, Fault, Init, Plan, Reply, Request, Service};
 
 /// The other groups that shards come from and go to, and the names of their nodes.
 pub type ReplicaGroupPeers = BTreeMap<Gid, Vec<String>>;
@@ -63,7 +64,7 @@ pub struct ReplicaGroup {
     options: ServiceOptions,
     /// What this process is, if it is not all groups.
     member: Option<ReplicaGroupMember>,
-    home: OnceLock<Home>,
+    home: OnceLock<Late<Home>>,
 }
 
 /// Where the groups are.
@@ -94,21 +95,8 @@ impl ReplicaGroup {
         ReplicaGroup { options, member: Some(member), home: OnceLock::new() }
     }
 
-    fn home(&self) -> Result<&Home, ErrorReply> {
+    fn home(&self) -> Result<&Late<Home>, ErrorReply> {
         self.home.get().ok_or_else(|| ErrorReply::unavailable("not initialised").reason("not_initialised"))
-    }
-
-    async fn embedded(&self, init: &Init) -> Result<Running, ErrorReply> {
-        let (names, replicas) = (init.node_ids()?, self.options.replicas);
-        let group = GroupOptions::default();
-        let world = self.options.open("replica_group", names.clone(), Some(replicas), group, &init.failure).await?;
-        let running = Running::new(world, replicas);
-        // Those that were only ever named by a configuration go on too.
-        let gids = names.into_iter().map(Gid::new).chain(running.groups.kept()).collect();
-        match running.host(gids).await {
-            Ok(()) => Ok(running),
-            Err(error) => Err(unusable(&init.failure, error.text)),
-        }
     }
 
     /// What a group is asked, wherever it is. `prepare` does what is to be done before a
@@ -136,6 +124,18 @@ impl ReplicaGroup {
 }
 
 impl Running {
+    async fn start(options: ServiceOptions, names: Vec<String>, failure: Failure) -> Result<Home, ErrorReply> {
+        let (replicas, group) = (options.replicas, GroupOptions::default());
+        let world = options.open("replica_group", names.clone(), Some(replicas), group, &failure).await?;
+        let running = Running::new(world, replicas);
+        // Those that were only ever named by a configuration go on too.
+        let gids = names.into_iter().map(Gid::new).chain(running.groups.kept()).collect();
+        match running.host(gids).await {
+            Ok(()) => Ok(Home::Embedded(running)),
+            Err(error) => Err(unusable(&failure, Fatal(error.text))),
+        }
+    }
+
     fn new(world: World, replicas: usize) -> Self {
         let options = StoreOptions { replicas, ..StoreOptions::default() };
         Running {
@@ -173,7 +173,7 @@ impl Service for ReplicaGroup {
     }
 
     fn hosts(&self, dest: &str) -> bool {
-        match self.home.get() {
+        match self.home.get().and_then(Late::now).as_deref() {
             Some(Home::Embedded(running)) => running.groups.get(&Gid::new(dest)).is_some(),
             Some(Home::Distributed(member)) => member.is_asked(dest),
             None => false,
@@ -185,16 +185,19 @@ impl Service for ReplicaGroup {
     }
 
     fn hear(&self, message: PeerMessage) {
-        if let Some(Home::Distributed(member)) = self.home.get() {
+        if let Some(Home::Distributed(member)) = self.home.get().and_then(Late::now).as_deref() {
             member.node().hear(&message);
         }
     }
 
     async fn init(&self, init: Init) -> Result<(), ErrorReply> {
-        let home = match &self.member {
-            None => Home::Embedded(self.embedded(&init).await?),
-            Some(ReplicaGroupMember { group, peers, distributed }) => {
-                Home::Distributed(Member::start(group, peers, distributed, &init).await?)
+        let failure = init.failure.clone();
+        let home = match self.member.clone() {
+            None => Late::start(&init, Running::start(self.options.clone(), init.node_ids()?, failure)).await?,
+            Some(options) => {
+                let plan = MemberPlan::new(options, &init)?;
+                let starting = async move { plan.start().await.map(Home::Distributed) };
+                Late::start(&init, starting).await?
             }
         };
         let _ = self.home.set(home);
@@ -202,7 +205,7 @@ impl Service for ReplicaGroup {
     }
 
     async fn call(&self, command: Command, call: Call) -> Result<Reply, ErrorReply> {
-        match self.home()? {
+        match &*self.home()?.by(call.deadline).await? {
             Home::Embedded(running) => {
                 let gid = Gid::new(&*call.dest);
                 let group = running.groups.get(&gid).ok_or_else(|| targets::unknown(&call.dest))?;
@@ -225,8 +228,9 @@ impl Service for ReplicaGroup {
     }
 
     async fn fault(&self, fault: Fault) -> Result<(), ErrorReply> {
-        let Home::Embedded(Running { groups, leaders_hit, .. }) = self.home()? else { return Err(no_faults()) };
         let Fault { action, target } = fault;
+        let home = self.home()?.now().ok_or_else(|| targets::unknown(&target))?;
+        let Home::Embedded(Running { groups, leaders_hit, .. }) = &*home else { return Err(no_faults()) };
         let whole = Gid::new(&*target);
         let (gid, which) = match groups.get(&whole) {
             Some(_) => (whole, targets::Which::Whole),
@@ -243,7 +247,7 @@ impl Service for ReplicaGroup {
     }
 
     async fn shutdown(&self) {
-        match self.home.get() {
+        match self.home.get().and_then(Late::now).as_deref() {
             Some(Home::Embedded(running)) => {
                 running.groups.shutdown().await;
                 running.world.close().await;

@@ -23,12 +23,13 @@ pub(super) use self::request::shard_number;
 use self::running::Running;
 use self::share::Share;
 use super::data::Client;
+use super::late::Late;
 use super::presence::inside;
 use super::{ServiceOptions, left, no_faults, replica_group, targets, unusable};
 use crate::distributed::{DistributedNode, DistributedOptions, Roster};
 use crate::kv::{KvClient, Target};
 use crate::stdio::peers::PeerMessage;
-use crate::stdio::{Call, ErrorReply, Fault, Init, Plan, Reply, Request, Service};
+use crate::stdio::{Call, ErrorReply, Failure, Fault, Init, Outbox, Plan, Reply, Request, Service};
 
 /// The name of the service where it is kept.
 const WHAT: &str = "shardkv";
@@ -39,7 +40,7 @@ pub struct ShardKv {
     options: ServiceOptions,
     /// How this process finds the others, if it is not all of the store.
     distributed: Option<DistributedOptions>,
-    home: OnceLock<Home>,
+    home: OnceLock<Late<Home>>,
 }
 
 /// Where the store is.
@@ -62,26 +63,30 @@ impl ShardKv {
         ShardKv { options, distributed: Some(distributed), home: OnceLock::new() }
     }
 
-    fn home(&self) -> Result<&Home, ErrorReply> {
+    fn home(&self) -> Result<&Late<Home>, ErrorReply> {
         self.home.get().ok_or_else(|| ErrorReply::unavailable("not initialised").reason("not_initialised"))
-    }
-
-    async fn embedded(&self, init: &Init) -> Result<Home, ErrorReply> {
-        let (names, replicas) = (init.node_ids()?, self.options.replicas);
-        let group = GroupOptions::default();
-        let world = self.options.open(WHAT, names.clone(), Some(replicas), group, &init.failure).await?;
-        let running = Running::start(world, replicas, names).await;
-        Ok(Home::Embedded(running.map_err(|fatal| unusable(&init.failure, fatal))?))
     }
 }
 
-/// Starts this process's node; waits for nobody.
-async fn start_share(init: &Init, options: &DistributedOptions) -> Result<Home, ErrorReply> {
-    let roster = Roster::of_all(&init.node_ids()?, init.node_id()?).map_err(targets::failed)?;
-    let (outbox, failure) = (init.outbox.clone(), init.failure.clone());
-    let node = DistributedNode::start(WHAT, roster, outbox, failure.clone(), options, options.group()).await;
-    let node = node.map_err(|fatal| unusable(&failure, fatal))?;
-    Ok(Home::Distributed(Share::start(node, failure)))
+impl Home {
+    async fn embedded(options: ServiceOptions, names: Vec<String>, failure: Failure) -> Result<Home, ErrorReply> {
+        let replicas = options.replicas;
+        let world = options.open(WHAT, names.clone(), Some(replicas), GroupOptions::default(), &failure).await?;
+        let running = Running::start(world, replicas, names).await;
+        Ok(Home::Embedded(running.map_err(|fatal| unusable(&failure, fatal))?))
+    }
+
+    /// Starts this process's node; waits for nobody.
+    async fn distributed(
+        options: DistributedOptions,
+        roster: Roster,
+        outbox: Outbox,
+        failure: Failure,
+    ) -> Result<Home, ErrorReply> {
+        let node = DistributedNode::start(WHAT, roster, outbox, failure.clone(), &options, options.group()).await;
+        let node = node.map_err(|fatal| unusable(&failure, fatal))?;
+        Ok(Home::Distributed(Share::start(node, failure)))
+    }
 }
 
 #[async_trait]
@@ -93,7 +98,7 @@ impl Service for ShardKv {
     }
 
     fn hosts(&self, dest: &str) -> bool {
-        match self.home.get() {
+        match self.home.get().and_then(Late::now).as_deref() {
             Some(Home::Embedded(running)) => running.store.group(&Gid::new(dest)).is_some(),
             Some(Home::Distributed(_)) | None => false,
         }
@@ -104,22 +109,26 @@ impl Service for ShardKv {
     }
 
     fn hear(&self, message: PeerMessage) {
-        if let Some(Home::Distributed(share)) = self.home.get() {
+        if let Some(Home::Distributed(share)) = self.home.get().and_then(Late::now).as_deref() {
             share.node().hear(&message);
         }
     }
 
     async fn init(&self, init: Init) -> Result<(), ErrorReply> {
-        let home = match &self.distributed {
-            None => self.embedded(&init).await?,
-            Some(options) => start_share(&init, options).await?,
+        let (names, failure) = (init.node_ids()?, init.failure.clone());
+        let home = match self.distributed.clone() {
+            None => Late::start(&init, Home::embedded(self.options.clone(), names, failure)).await?,
+            Some(options) => {
+                let roster = Roster::of_all(&names, init.node_id()?).map_err(targets::failed)?;
+                Late::start(&init, Home::distributed(options, roster, init.outbox.clone(), failure)).await?
+            }
         };
         let _ = self.home.set(home);
         Ok(())
     }
 
     async fn call(&self, command: Command, call: Call) -> Result<Reply, ErrorReply> {
-        match self.home()? {
+        match &*self.home()?.by(call.deadline).await? {
             Home::Embedded(running) => match running.proxies.get(&*call.dest) {
                 Some(proxy) => {
                     inside(proxy.watch(), call.deadline, async {
@@ -147,14 +156,15 @@ impl Service for ShardKv {
     }
 
     async fn fault(&self, fault: Fault) -> Result<(), ErrorReply> {
-        match self.home()? {
-            Home::Embedded(running) => running.fault(fault).await,
-            Home::Distributed(_) => Err(no_faults()),
+        match self.home()?.now().as_deref() {
+            Some(Home::Embedded(running)) => running.fault(fault).await,
+            Some(Home::Distributed(_)) => Err(no_faults()),
+            None => Err(targets::unknown(&fault.target)),
         }
     }
 
     async fn shutdown(&self) {
-        match self.home.get() {
+        match self.home.get().and_then(Late::now).as_deref() {
             Some(Home::Embedded(running)) => running.shutdown().await,
             Some(Home::Distributed(share)) => share.node().shutdown().await,
             None => {}

@@ -85,7 +85,7 @@ impl Share {
                 Ok(()) => working.follow().await,
                 Err(fatal) => fatal,
             };
-            failure.tell(fatal);
+            failure.tell(fatal.0);
         });
         share
     }

@@ -201,7 +201,8 @@ impl<S: Service> Dispatch<S> {
                 self.learn_names(&dest, &body);
                 let service = self.service.clone();
                 let (outbox, failure) = (self.outbox.clone(), self.failure.clone());
-                let init = Init { dest, outbox, failure, body };
+                let deadline = self.pending.get(&ticket).map_or_else(Instant::now, |pending| pending.deadline);
+                let init = Init { dest, outbox, failure, deadline, body };
                 self.spawn(ticket, async move { service.init(init).await.map(|()| Reply::new()) });
             }
             Phase::Starting => {
