@@ -10,40 +10,52 @@ use serde_json::json;
 
 use crate::cluster::{Cluster, code};
 use crate::registers::{OPERATIONS, assert_linearizable, read_all, run};
-use crate::router::{Router, Weather};
+use crate::router::{REPLICA, Router, Weather, args};
 
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
 
 /// Short enough for a test, long enough for a busy machine.
 const ARGS: [&str; 5] = ["--distributed", "--heartbeat", "80", "--request-timeout", "1500"];
 
-const BAD_WEATHER: Weather = Weather { lost: 0.03, doubled: 0.03, delay_ms_max: 15 };
+pub(crate) const BAD_WEATHER: Weather = Weather { lost: 0.03, doubled: 0.03, delay_ms_max: 15 };
 
 fn start() -> (Seed, Router, Cluster) {
     start_with(&[])
 }
 
-fn start_with(args: &[&str]) -> (Seed, Router, Cluster) {
+fn start_with(more: &[&str]) -> (Seed, Router, Cluster) {
     let seed = Seed::of("linkv");
-    let (router, cluster) = Router::start(&NODES, &[&ARGS, args].concat(), seed.rng(0));
+    let args = args(&[&ARGS, more].concat());
+    let (router, cluster) = Router::start(REPLICA, NODES.map(|node| (node, args.clone())), seed.rng(0));
     (seed, router, cluster)
 }
 
 async fn init(cluster: &Cluster, node: &str) {
-    let answer = cluster.ask("c", node, "init", json!({ "node_id": node, "node_ids": NODES })).await;
+    init_among(cluster, node, &NODES).await;
+}
+
+pub(crate) async fn init_among(cluster: &Cluster, node: &str, nodes: &[&str]) {
+    let answer = cluster.ask("c", node, "init", json!({ "node_id": node, "node_ids": nodes })).await;
     assert_eq!(answer["type"], "init_ok", "{answer:?}");
 }
 
 /// Kills some of the nodes, leaves them dead for a while, and starts them again on their directories.
-async fn kill_and_restart(router: &Router, cluster: &Cluster, victims: &[&str], random: &mut SmallRng) {
+pub(crate) async fn kill_and_restart(
+    router: &Router,
+    cluster: &Cluster,
+    (victims, nodes): (&[&str], &[&str]),
+    random: &mut SmallRng,
+) {
     for victim in victims {
         router.kill(victim).await;
     }
     tokio::time::sleep(Duration::from_millis(random.random_range(0..800))).await;
     for victim in victims {
         router.start_node(victim);
-        init(cluster, victim).await;
+        init_among(cluster, victim, nodes).await;
     }
+    // Something is to happen between two crashes.
+    cluster.insist("c", victims[0], "write", json!({ "key": 99, "value": 0 })).await;
 }
 
 /// Clients at work while nodes are killed, one or all at a time, and cut off, in bad weather.
@@ -63,11 +75,11 @@ async fn kill_under_load(operations: usize) {
             0 => router.part(&[alone]),
             1 => {
                 kills += NODES.len();
-                kill_and_restart(&router, cluster, &NODES, random).await;
+                kill_and_restart(&router, cluster, (&NODES, &NODES), random).await;
             }
             _ => {
                 kills += 1;
-                kill_and_restart(&router, cluster, &[alone], random).await;
+                kill_and_restart(&router, cluster, (&[alone], &NODES), random).await;
             }
         }
         tokio::time::sleep(Duration::from_millis(random.random_range(300..1500))).await;
@@ -77,7 +89,7 @@ async fn kill_under_load(operations: usize) {
     router.set_weather(Weather::default());
     // What was acknowledged last is there after the last crash too.
     let mut random = rand::make_rng();
-    kill_and_restart(&router, &cluster, &NODES, &mut random).await;
+    kill_and_restart(&router, &cluster, (&NODES, &NODES), &mut random).await;
     read_all(&cluster, "n1", &history).await;
     println!("{} kills", kills + NODES.len());
     cluster.end().await;

@@ -36,6 +36,10 @@ async fn client(cluster: Cluster, history: Recorded, nodes: Vec<&'static str>, n
         let node = nodes[random.random_range(0..nodes.len())];
         let call = history.invoke(process, Keyed::new(key.to_string(), op));
         let answer = cluster.ask(&format!("c{nth}"), node, kind, fields).await;
+        if code(&answer) == Some(11) {
+            // Who is refused at once does not use up its operations while nobody serves.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         if !judge(call, kind, &answer) {
             // A process whose operation may still be carried out does nothing more.
             process += CLIENTS;

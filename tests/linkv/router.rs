@@ -32,7 +32,7 @@ pub(crate) struct Weather {
 pub(crate) struct Router(Arc<Shared>);
 
 struct Shared {
-    args: Vec<String>,
+    program: &'static str,
     state: Mutex<State>,
     /// Lines for clients.
     to_clients: mpsc::UnboundedSender<String>,
@@ -44,9 +44,26 @@ struct State {
     weather: Weather,
     /// Nodes on either side of a partition cannot hear each other.
     apart: BTreeSet<String>,
+    /// What clients were sent that answers nothing.
+    told: Vec<Value>,
+}
+
+/// The binaries.
+pub(crate) const REPLICA: &str = env!("CARGO_BIN_EXE_replica-process");
+pub(crate) const SHARDKV: &str = env!("CARGO_BIN_EXE_shardkv-process");
+pub(crate) const REPLICA_GROUP: &str = env!("CARGO_BIN_EXE_replica-group-process");
+pub(crate) const MASTER: &str = env!("CARGO_BIN_EXE_master-process");
+
+/// What a binary is told when it is started.
+pub(crate) type Args = Vec<String>;
+
+/// Words that are given at once.
+pub(crate) fn args(words: &[&str]) -> Args {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 struct Node {
+    args: Args,
     /// Missing once it was killed.
     input: Option<mpsc::UnboundedSender<String>>,
     /// What clients have asked and it has not answered: who, and the number.
@@ -56,13 +73,20 @@ struct Node {
 }
 
 impl Router {
-    /// Starts a process for each of `names`, and clients for all of them.
-    pub(crate) fn start(names: &[&str], args: &[&str], random: SmallRng) -> (Router, Cluster) {
+    /// Starts a process for each of `nodes`, and clients for all of them.
+    pub(crate) fn start(
+        program: &'static str,
+        nodes: impl IntoIterator<Item = (&'static str, Args)>,
+        random: SmallRng,
+    ) -> (Router, Cluster) {
         let (to_clients, mut for_clients) = mpsc::unbounded_channel::<String>();
         let weather = Weather::default();
-        let state = State { nodes: BTreeMap::new(), random, weather, apart: BTreeSet::new() };
-        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let router = Router(Arc::new(Shared { args, state: Mutex::new(state), to_clients }));
+        let nodes = nodes
+            .into_iter()
+            .map(|(name, args)| (name.to_owned(), Node { args, input: None, open: BTreeSet::new(), process: None }));
+        let state = State { nodes: nodes.collect(), random, weather, apart: BTreeSet::new(), told: Vec::new() };
+        let names: Vec<String> = state.nodes.keys().cloned().collect();
+        let router = Router(Arc::new(Shared { program, state: Mutex::new(state), to_clients }));
         names.iter().for_each(|name| router.start_node(name));
         let (input, requests) = duplex(64 * 1024);
         let (mut answers, output) = duplex(64 * 1024);
@@ -83,8 +107,9 @@ impl Router {
 
     /// Starts a node that does not run.
     pub(crate) fn start_node(&self, name: &str) {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_replica-process"))
-            .args(&self.0.args)
+        let args = self.state().nodes.get(name).expect("a node").args.clone();
+        let mut process = Command::new(self.0.program)
+            .args(args)
             .env_remove("RUST_LOG")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -94,9 +119,9 @@ impl Router {
         let stdin = process.stdin.take().expect("its input is piped");
         let stdout = process.stdout.take().expect("its output is piped");
         let (input, lines) = mpsc::unbounded_channel();
-        self.state()
-            .nodes
-            .insert(name.to_owned(), Node { input: Some(input), open: BTreeSet::new(), process: Some(process) });
+        if let Some(node) = self.state().nodes.get_mut(name) {
+            (node.input, node.process) = (Some(input), Some(process));
+        }
         tokio::spawn(feed(stdin, lines));
         let (router, name) = (self.clone(), name.to_owned());
         tokio::spawn(async move {
@@ -115,8 +140,11 @@ impl Router {
         let dest = message["dest"].as_str().unwrap_or_else(|| panic!("{from} wrote {line}")).to_owned();
         let line = format!("{line}\n");
         if !self.state().nodes.contains_key(&dest) {
-            let answered = message["body"]["in_reply_to"].as_u64();
-            let answered = answered.unwrap_or_else(|| panic!("neither for a node nor an answer: {line}"));
+            let Some(answered) = message["body"]["in_reply_to"].as_u64() else {
+                assert_eq!(message["body"]["type"], "primary_changed", "neither for a node nor an answer: {line}");
+                self.state().told.push(message);
+                return;
+            };
             // What a node said before it was killed may come when the router has answered in its place.
             if self.state().nodes.get_mut(from).is_some_and(|node| node.open.remove(&(dest, answered))) {
                 let _ = self.0.to_clients.send(line);
@@ -164,6 +192,11 @@ impl Router {
 
     pub(crate) fn set_weather(&self, weather: Weather) {
         self.state().weather = weather;
+    }
+
+    /// What clients were sent that answers nothing.
+    pub(crate) fn told(&self) -> Vec<Value> {
+        self.state().told.clone()
     }
 
     /// Cuts `nodes` off from the others, and from no one else.

@@ -97,8 +97,7 @@ impl Running {
         failure: Failure,
     ) -> Result<Self, ErrorReply> {
         let started = async {
-            let node =
-                DistributedNode::start(WHAT, roster, outbox, failure.clone(), &options, options.group()).await?;
+            let node = DistributedNode::start(WHAT, roster, outbox, failure.clone(), &options, options.group()).await?;
             // Nobody is heard before it is there.
             let group = node.host(GROUP, RegisterMachine::new(), node.roster().nodes()).await?;
             node.listen();

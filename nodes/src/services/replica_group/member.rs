@@ -57,11 +57,11 @@ impl MemberPlan {
     pub(super) fn new(options: ReplicaGroupMember, init: &Init) -> Result<MemberPlan, ErrorReply> {
         let members = init.node_ids()?;
         let others = || options.peers.iter().filter(|(gid, _)| **gid != options.group);
-        let doubly = others().find_map(|(gid, names)| {
-            names.iter().find(|name| members.contains(name)).map(|name| (gid, name))
-        });
+        let doubly =
+            others().find_map(|(gid, names)| names.iter().find(|name| members.contains(name)).map(|name| (gid, name)));
         if let Some((gid, name)) = doubly {
-            let text = format!("node {name:?} is among `node_ids`, and of {gid} too by --peers: a node is of one group");
+            let text =
+                format!("node {name:?} is among `node_ids`, and of {gid} too by --peers: a node is of one group");
             return Err(ErrorReply::malformed(text));
         }
         let names = members.iter().chain(others().flat_map(|(_, names)| names)).map(String::as_str);
