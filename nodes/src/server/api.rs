@@ -30,8 +30,8 @@ use super::nodes;
 use super::proto::change_request::Change;
 use super::proto::quorate_server::{Quorate, QuorateServer};
 use super::proto::{self, change_reply};
-use super::reach::Served;
 use crate::kv::{KvClient, KvError, Reach, ScanRange};
+use crate::served::Served;
 
 /// How long a call may take that does not say.
 const TIMEOUT: Duration = Duration::from_secs(5);

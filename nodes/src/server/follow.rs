@@ -16,8 +16,8 @@ use quorate_statemachines::{ConfigNumber, Gid};
 use tokio::sync::watch;
 
 use super::groups::{CONTROLLER, Groups, group_id};
-use super::reach::Served;
 use crate::kv::Reach;
+use crate::served::Served;
 
 /// How long one question to the configuration log may take, and how long one waits for news of it.
 const ASK: Duration = Duration::from_secs(1);

@@ -24,8 +24,8 @@ use twox_hash::XxHash3_64;
 use super::config::ServerConfig;
 use super::keeper::{Wishes, keep};
 use super::memory::Memory;
-use super::reach::Served;
 use crate::kv::{Directory, Driver, DriverOptions, Reach};
+use crate::served::Served;
 
 /// The configuration log's group.
 pub(crate) const CONTROLLER: GroupId = GroupId(1);

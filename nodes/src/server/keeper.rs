@@ -14,8 +14,8 @@ use quorate_statemachines::Gid;
 use quorate_statemachines::configlog::{Answer, ConfigLog, Query, server_node};
 use tokio::sync::watch;
 
-use super::reach::Served;
 use crate::kv::Reach;
+use crate::served::Served;
 
 /// How long one step may take before another one is tried. What it has begun goes on: a learner goes on learning.
 const STEP: Duration = Duration::from_secs(5);

@@ -4,7 +4,7 @@
 //! - [`Server`]: starts everything on a data directory, and ends it in good order.
 //! - `groups`: the replicas on this node. `follow`: follows the configuration log, which says what there is to be. `keeper`:
 //!   makes a group's nodes those that it is to have. `memory`: what a node knows of its cluster from an earlier life.
-//! - `reach`: the way to a group, here or elsewhere. `api`: what clients ask, `multiplex` many at a time; `nodes`: what they ask of
+//! - `api`: what clients ask, `multiplex` many at a time; `nodes`: what they ask of
 //!   the cluster's nodes; `copy`: a group's content for a backup. `http`: what operators look at.
 //! - [`Client`]: changes each key once, wherever it has to ask. [`CallStream`]: many calls over one stream.
 //!
@@ -24,7 +24,6 @@ mod memory;
 mod multiplex;
 mod node;
 mod nodes;
-mod reach;
 mod recover;
 mod run;
 mod stream;

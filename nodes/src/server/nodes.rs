@@ -12,7 +12,7 @@ use quorate_statemachines::configlog::{Book, Config, NodeAddresses, server_name,
 
 use super::groups::{CONTROLLER_NAME, Groups};
 use super::proto;
-use super::reach::Served;
+use crate::served::Served;
 
 /// How long a node may take to say what it knows of a group.
 const ASK: Duration = Duration::from_secs(1);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 const BINARIES: [&str; 4] = ["shardkv", "replica", "replica_group", "master"];
 
-fn request(src: &str, dest: &str, body: Value) -> Value {
+pub(crate) fn request(src: &str, dest: &str, body: Value) -> Value {
     json!({ "src": src, "dest": dest, "body": body })
 }
 

@@ -45,9 +45,8 @@ async fn a_killed_node_is_replaced_in_one_command_under_load_and_never_comes_bac
 
     // It comes back with what it knew, and nobody listens: no message of it can raise a term.
     cluster.spawn(1);
-    let refused = || async {
-        cluster.log(1).contains("n2 was removed from the cluster") && cluster.status(1).await.is_some()
-    };
+    let refused =
+        || async { cluster.log(1).contains("n2 was removed from the cluster") && cluster.status(1).await.is_some() };
     eventually("it is refused", refused).await;
     writers.progress().await;
     let own = cluster.status(1).await.expect("it answers");

@@ -307,7 +307,8 @@ impl Book {
         if !self.controllers.iter().all(|node| self.nodes.contains_key(node)) {
             return Err("a controller is not in the book");
         }
-        if !self.is_begun() && !(self.nodes.is_empty() && self.removed.is_empty()) {
+        let empty = self.nodes.is_empty() && self.removed.is_empty();
+        if !self.is_begun() && !empty {
             return Err("a book with nodes that was never begun");
         }
         Ok(())

@@ -45,7 +45,8 @@ impl Masters {
             let error = ErrorReply::precondition(format!("{failed} is not the primary")).reason("not_primary");
             return Err(error.hint("primary", primary.map_or(serde_json::Value::Null, Into::into)));
         };
-        let to = to.map(|to| self.candidate(to, failed)).transpose()?;
+        let alive = |nth| self.group.power(nth) == Some(Power::Running);
+        let to = to.map(|to| self.candidate_among(to, failed, alive)).transpose()?;
         if self.names.len() < 2 {
             return Err(ErrorReply::unavailable("there is no other master").reason("no_shadow"));
         }
@@ -60,7 +61,13 @@ impl Masters {
             .field("failover_time_ms", u64::try_from(term.since.since(begun).as_millis()).unwrap_or(u64::MAX)))
     }
 
-    fn candidate(&self, to: &str, failed: usize) -> Result<usize, ErrorReply> {
+    /// The master that is to be the primary, which must be another one and live.
+    pub(super) fn candidate_among(
+        &self,
+        to: &str,
+        failed: usize,
+        alive: impl FnOnce(usize) -> bool,
+    ) -> Result<usize, ErrorReply> {
         let nth = self
             .nth(to)
             .ok_or_else(|| ErrorReply::not_found(format!("there is no master {to:?}")).reason("unknown_node"))?;
@@ -68,7 +75,7 @@ impl Masters {
             let error = ErrorReply::precondition(format!("{to} is the primary already")).reason("already_primary");
             return Err(error.hint("primary", to));
         }
-        if self.group.power(nth) != Some(Power::Running) {
+        if !alive(nth) {
             return Err(ErrorReply::unavailable(format!("{to} is dead")).reason("target_down"));
         }
         Ok(nth)
