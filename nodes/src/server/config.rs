@@ -3,16 +3,24 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use quorate::NodeId;
 use quorate::types::ClusterId;
+use quorate::{GroupOptions, NodeId};
 use quorate_statemachines::configlog::{Book, NodeAddresses};
 use serde::{Deserialize, Serialize};
 
 /// How many nodes replicate the configuration log if the file does not say.
 const CONTROLLERS: usize = 3;
+
+/// Processes that share machines and disks with others are late more often than replicas within one process, for which
+/// [`GroupOptions`] has its defaults.
+const ELECTION_TIMEOUT_MS: u64 = 300;
+
+/// The shortest: heartbeats are six to one of it, and the network needs some of that.
+const ELECTION_TIMEOUT_MS_MIN: u64 = 30;
 
 /// A cluster, and which node of it this process is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +37,10 @@ pub struct ServerConfig {
     /// The nodes that replicate the configuration log when the cluster begins; the first three when it is missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub controllers: Vec<u64>,
+    /// A leader that was not heard of for so many milliseconds, or half of that, by each follower's own choice, is replaced. 300
+    /// when it is missing. All nodes are to have the same; half of it is to be three of the disk's slowest syncs or more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub election_timeout_ms: Option<u64>,
     /// Certificates for the connections between nodes; none for connections in the clear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFiles>,
@@ -127,6 +139,12 @@ impl ServerConfig {
         ensure!(self.node.is_some(), "which node is this? (--node)");
         ensure!(self.data_dir.is_some(), "where is the data? (--data-dir)");
         self.address()?;
+        if let Some(timeout) = self.election_timeout_ms {
+            ensure!(
+                timeout >= ELECTION_TIMEOUT_MS_MIN,
+                "election_timeout_ms is {timeout}: {ELECTION_TIMEOUT_MS_MIN} at least"
+            );
+        }
         for controller in &self.controllers {
             ensure!(ids.contains(controller), "controller {controller} is none of the nodes");
         }
@@ -145,6 +163,17 @@ impl ServerConfig {
     /// The cluster.
     pub fn cluster(&self) -> ClusterId {
         ClusterId(self.cluster)
+    }
+
+    /// How its groups run.
+    pub fn options(&self) -> GroupOptions {
+        let upper = Duration::from_millis(self.election_timeout_ms.unwrap_or(ELECTION_TIMEOUT_MS));
+        GroupOptions {
+            heartbeat: upper / 6,
+            election_timeout: (upper / 2, upper),
+            lease_margin: upper / 10,
+            ..GroupOptions::default()
+        }
     }
 
     /// The address book of a cluster that begins with these nodes.
@@ -239,5 +268,7 @@ mod tests {
         assert!(refusal(&TWO.replace("id = 2", "id = 1"), Some(1)).contains("twice"));
         assert!(refusal(&TWO.replace("cluster = 7", "cluster = 7\nclustre = 8"), Some(1)).contains("clustre"));
         assert!(refusal("cluster = 7\nnodes = 3", Some(1)).contains("nodes"));
+        let hasty = TWO.replace("cluster = 7", "cluster = 7\nelection_timeout_ms = 5");
+        assert!(refusal(&hasty, Some(1)).contains("30 at least"));
     }
 }

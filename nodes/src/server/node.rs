@@ -11,7 +11,7 @@ use quorate::fs::{Fs, RealFs};
 use quorate::log::{DiskLog, DiskLogOptions};
 use quorate::transport::grpc::{GrpcConfig, GrpcLimits, GrpcServer, GrpcTransport, Tls};
 use quorate::types::Incarnation;
-use quorate::{Fatal, GroupOptions, Host, HostConfig, NodeId, Role};
+use quorate::{Fatal, Host, HostConfig, NodeId, Role};
 use quorate_statemachines::configlog::ConfigLog;
 use quorate_statemachines::kv::{KvDatabase, KvDatabaseOptions};
 use tokio::sync::watch;
@@ -100,7 +100,7 @@ impl Server {
         let peers = peers.with_context(|| format!("cannot listen for peers at {}", address.peer))?;
 
         let founds = memory.founds_cluster(config, node);
-        let groups = Groups::new(Arc::clone(&host), stores, GroupOptions::default(), memory, config);
+        let groups = Groups::new(Arc::clone(&host), stores, config.options(), memory, config);
         let follower = Follower::start(Arc::clone(&groups), Arc::clone(&transport), founds).await?;
         let configs: Arc<dyn Reach<ConfigLog>> = Arc::clone(groups.configs()) as _;
         let directory: Arc<dyn Directory> = Arc::clone(groups.known()) as _;

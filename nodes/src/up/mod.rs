@@ -209,6 +209,7 @@ async fn make(flags: &UpFlags, path: &Path) -> anyhow::Result<ServerConfig> {
         node: None,
         data_dir: None,
         controllers: Vec::new(),
+        election_timeout_ms: None,
         tls: None,
         nodes: (0..flags.nodes).map(node).collect(),
     };

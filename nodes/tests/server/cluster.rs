@@ -62,6 +62,7 @@ impl Cluster {
             node: None,
             data_dir: None,
             controllers: Vec::new(),
+            election_timeout_ms: None,
             tls: None,
             nodes: (0..nodes).map(node).collect(),
         };
