@@ -14,6 +14,7 @@ use quorate_statemachines::configlog::{Answer, Book, Command, Config, NodeChange
 use quorate_statemachines::kv::KvMachine;
 use quorate_statemachines::{ConfigNumber, Gid};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::groups::{CONTROLLER, Groups, group_id};
 use crate::kv::Reach;
@@ -24,6 +25,12 @@ const ASK: Duration = Duration::from_secs(1);
 
 /// How long one waits for others while the own replica knows no leader.
 const ASK_LEADERLESS: Duration = Duration::from_millis(200);
+
+/// A replica that has heard of no leader for so long may be cut off, or no part of its group any more.
+const IN_TOUCH: Duration = Duration::from_secs(1);
+
+/// How long a node that was removed is listened to, so that it can learn of it and end.
+const LEARNS: Duration = Duration::from_secs(2);
 
 /// The pause after the configuration log could not be asked.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -38,6 +45,8 @@ pub(super) struct Follower {
     nth: usize,
     controllers: Placement,
     shards: BTreeMap<Gid, (Placement, Arc<Served<KvMachine>>)>,
+    /// Since when nodes are known to be removed.
+    removed: BTreeMap<NodeId, Instant>,
 }
 
 /// Where a group is.
@@ -91,11 +100,8 @@ fn nodes_of(servers: &[String]) -> BTreeSet<NodeId> {
     servers.iter().filter_map(|name| server_node(name)).collect()
 }
 
-/// Tells the transport where peers are, and who is none any more.
-pub(super) fn tell(transport: &GrpcTransport, node: NodeId, book: &Book) {
-    for removed in &book.removed {
-        transport.banish(*removed);
-    }
+/// Tells the transport where the peers of `node` are.
+pub(super) fn add_peers(transport: &GrpcTransport, node: NodeId, book: &Book) {
     for (peer, addresses) in book.nodes.iter().filter(|(peer, _)| **peer != node) {
         transport.add_peer(*peer, addresses.peer.clone());
     }
@@ -108,8 +114,8 @@ impl Follower {
     /// [`Fatal`] when its stores cannot be read.
     pub(super) async fn start(groups: Arc<Groups>, transport: Arc<GrpcTransport>, founds: bool) -> Result<Self, Fatal> {
         let controllers = Placement::new(CONTROLLER, groups.beginning().controllers.clone());
-        let (at, nth, shards) = Default::default();
-        let mut follower = Follower { groups, transport, at, nth, controllers, shards };
+        let (at, nth, shards, removed) = Default::default();
+        let mut follower = Follower { groups, transport, at, nth, controllers, shards, removed };
         follower.place_controllers(founds).await?;
         Ok(follower)
     }
@@ -161,7 +167,7 @@ impl Follower {
         let configs = self.groups.configs();
         let own = configs.here();
         let reply = match &own {
-            Some(group) if group.watch().borrow().leader.is_some() => {
+            Some(group) if self.groups.is_in_touch(group, IN_TOUCH) => {
                 group.read(Consistency::Local, &query, ASK).await?
             }
             _ => {
@@ -199,7 +205,8 @@ impl Follower {
         if book.removed.contains(&node) {
             return Err(Fatal(format!("{node} was removed from the cluster")));
         }
-        tell(&self.transport, node, &book);
+        add_peers(&self.transport, node, &book);
+        self.banish(&book);
         self.begin_book(&book).await;
         self.place_controllers(false).await?;
         for (gid, (placement, served)) in &mut self.shards {
@@ -222,6 +229,16 @@ impl Follower {
             }
         }
         Ok(())
+    }
+
+    /// Has no more to do with nodes that were removed, once they could learn of it.
+    fn banish(&mut self, book: &Book) {
+        for removed in &book.removed {
+            let since = self.removed.entry(*removed).or_insert_with(Instant::now);
+            if since.elapsed() >= LEARNS {
+                self.transport.banish(*removed);
+            }
+        }
     }
 
     /// Writes the cluster's first nodes into the log if nobody has.

@@ -8,13 +8,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use quorate::env::Env;
 use quorate::fs::Fs;
 use quorate::log::DiskLog;
 use quorate::sessions::DEFAULT_TTL;
 use quorate::snapshot::DiskSnapshots;
-use quorate::{Fatal, Group, GroupId, GroupOptions, GroupSpec, Host, NodeId, StateMachine};
+use quorate::{Fatal, Group, GroupId, GroupOptions, GroupSpec, Host, NodeId, Role, StateMachine};
 use quorate_statemachines::Gid;
 use quorate_statemachines::configlog::{Book, ConfigLog};
 use quorate_statemachines::kv::{KvDatabase, KvMachine};
@@ -160,6 +161,13 @@ impl Groups {
     /// The nodes that the cluster began with, as this node was told: what counts until a book is seen.
     pub(super) fn beginning(&self) -> &Book {
         &self.beginning
+    }
+
+    /// Whether a replica here leads, or has heard of its leader just now: who it believes to lead may have led long ago.
+    pub(super) fn is_in_touch<M: StateMachine>(&self, group: &Group<M>, within: Duration) -> bool {
+        let now = self.stores.env.now();
+        let heard = |(_, at)| now.since(at) < within;
+        group.watch().borrow().role == Role::Leader || group.leader_heard().is_some_and(heard)
     }
 
     /// Whether this node has something of the group on its disk, and has not begun to drop it.

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use super::api::Api;
 use super::config::{ServerConfig, TlsFiles};
-use super::follow::{Follower, tell};
+use super::follow::{Follower, add_peers};
 use super::groups::{Groups, Stores};
 use super::http::{self, Http};
 use super::memory::Memory;
@@ -89,7 +89,8 @@ impl Server {
         let host = Host::new(HostConfig { node, cluster: config.cluster() }, Arc::clone(&env), transport.clone() as _);
         // Before anybody can call: who was removed is not to be heard again. What is remembered is newer than the file.
         let book = memory.book();
-        tell(&transport, node, &book);
+        book.removed.iter().for_each(|removed| transport.banish(*removed));
+        add_peers(&transport, node, &book);
         for peer in config.nodes.iter().filter(|peer| peer.id != address.id) {
             if !book.nodes.contains_key(&NodeId(peer.id)) {
                 transport.add_peer(NodeId(peer.id), peer.peer.to_string());

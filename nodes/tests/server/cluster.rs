@@ -164,7 +164,8 @@ impl Cluster {
     /// SIGKILL.
     pub(crate) fn kill(&mut self, nth: usize) {
         if let Some(mut child) = self.running[nth].take() {
-            child.kill().expect("it is killed");
+            // It may have ended by itself.
+            let _ = child.kill();
             child.wait().expect("it has ended");
         }
     }
@@ -183,6 +184,18 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(10)).await;
         };
         assert!(status.success(), "{status}\n{}", self.log(nth));
+    }
+
+    /// Waits until a node has ended by itself.
+    pub(crate) async fn ended(&mut self, nth: usize) {
+        let begun = Instant::now();
+        while let Some(child) = &mut self.running[nth]
+            && child.try_wait().expect("its status").is_none()
+        {
+            assert!(begun.elapsed() < PATIENCE, "node {} does not end:\n{}", nth + 1, self.log(nth));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.running[nth] = None;
     }
 
     pub(crate) fn log(&self, nth: usize) -> String {
