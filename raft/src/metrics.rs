@@ -34,6 +34,8 @@ pub const APPLIED: &str = "quorate_applied_entries_total";
 pub const SNAPSHOTS_TAKEN: &str = "quorate_snapshots_taken_total";
 /// Snapshots that replicas of this node received and installed.
 pub const SNAPSHOTS_INSTALLED: &str = "quorate_snapshots_installed_total";
+/// Replicas of this node that stopped because their state was not that of the others.
+pub const DIVERGENCES: &str = "quorate_divergences_total";
 /// How often replicas of this node fell quiet.
 pub const QUIETED: &str = "quorate_replicas_quieted_total";
 /// How often quiet replicas of this node woke.
@@ -69,6 +71,7 @@ pub fn describe() {
     describe_counter!(APPLIED, Unit::Count, "Entries that replicas applied.");
     describe_counter!(SNAPSHOTS_TAKEN, Unit::Count, "Snapshots that replicas took.");
     describe_counter!(SNAPSHOTS_INSTALLED, Unit::Count, "Snapshots that replicas received and installed.");
+    describe_counter!(DIVERGENCES, Unit::Count, "Replicas that stopped because they held another state.");
     describe_counter!(QUIETED, Unit::Count, "How often replicas fell quiet.");
     describe_counter!(WOKEN, Unit::Count, "How often quiet replicas woke.");
     describe_counter!(SILENCES, Unit::Count, "How often a leader's node stopped answering pings.");
@@ -94,6 +97,7 @@ pub(crate) struct HostMetrics {
     pub(crate) applied: Counter,
     pub(crate) snapshots_taken: Counter,
     pub(crate) snapshots_installed: Counter,
+    pub(crate) divergences: Counter,
     pub(crate) quieted: Counter,
     pub(crate) woken: Counter,
     pub(crate) silences: Counter,
@@ -117,6 +121,7 @@ impl HostMetrics {
             applied: counter!(APPLIED),
             snapshots_taken: counter!(SNAPSHOTS_TAKEN),
             snapshots_installed: counter!(SNAPSHOTS_INSTALLED),
+            divergences: counter!(DIVERGENCES),
             quieted: counter!(QUIETED),
             woken: counter!(WOKEN),
             silences: counter!(SILENCES),
@@ -187,7 +192,7 @@ pub(crate) fn sample(status: &Status, sessions: usize, quiet: bool, version: Com
 mod tests {
     use super::*;
 
-    const ALL: [&str; 20] = [
+    const ALL: [&str; 21] = [
         WRITES,
         WRITE_SECONDS,
         WRITES_PER_ENTRY,
@@ -197,6 +202,7 @@ mod tests {
         APPLIED,
         SNAPSHOTS_TAKEN,
         SNAPSHOTS_INSTALLED,
+        DIVERGENCES,
         QUIETED,
         WOKEN,
         SILENCES,

@@ -81,6 +81,7 @@ impl GroupCore {
                 self.who_leads()
             }
             Request::Versions => Reply::Versions(self.replica.versions()),
+            Request::Digest { at, timeout } => Reply::Digest(self.digest_within(at, timeout.min(WAIT_MAX)).await),
             Request::Quiesce(asked) => Reply::Quiesced(self.quiesce(asked)),
             Request::Applied { past, timeout } => {
                 let next = past.map_or(Index(0), Index::next);
