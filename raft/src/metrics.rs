@@ -42,6 +42,8 @@ pub const QUIETED: &str = "quorate_replicas_quieted_total";
 pub const WOKEN: &str = "quorate_replicas_woken_total";
 /// How often a node that leads quiet groups stopped answering this one's pings.
 pub const SILENCES: &str = "quorate_peer_silences_total";
+/// Bytes of commands that are in flight on this node, over all groups.
+pub const INFLIGHT_BYTES: &str = "quorate_inflight_bytes";
 /// By `group`: the version of the machine's commands that is in force.
 pub const COMMAND_VERSION: &str = "quorate_group_command_version";
 /// By `group`: 1 while this node's replica is quiet, else 0.
@@ -75,6 +77,7 @@ pub fn describe() {
     describe_counter!(QUIETED, Unit::Count, "How often replicas fell quiet.");
     describe_counter!(WOKEN, Unit::Count, "How often quiet replicas woke.");
     describe_counter!(SILENCES, Unit::Count, "How often a leader's node stopped answering pings.");
+    describe_gauge!(INFLIGHT_BYTES, Unit::Bytes, "Bytes of commands in flight on this node.");
     describe_gauge!(COMMAND_VERSION, Unit::Count, "The version of the machine's commands in force.");
     describe_gauge!(QUIET, Unit::Count, "1 while the replica is quiet, else 0.");
     describe_gauge!(LEADS, Unit::Count, "1 where this node leads the group, else 0.");
@@ -170,6 +173,12 @@ impl HostMetrics {
     }
 }
 
+/// Sets the gauges of the whole node.
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn sample_host(inflight_bytes: u64) {
+    gauge!(INFLIGHT_BYTES).set(inflight_bytes as f64);
+}
+
 /// Sets the gauges of one group.
 #[allow(clippy::cast_precision_loss)]
 pub(crate) fn sample(status: &Status, sessions: usize, quiet: bool, version: CommandVersion) {
@@ -192,7 +201,7 @@ pub(crate) fn sample(status: &Status, sessions: usize, quiet: bool, version: Com
 mod tests {
     use super::*;
 
-    const ALL: [&str; 21] = [
+    const ALL: [&str; 22] = [
         WRITES,
         WRITE_SECONDS,
         WRITES_PER_ENTRY,
@@ -208,6 +217,7 @@ mod tests {
         SILENCES,
         QUIET,
         COMMAND_VERSION,
+        INFLIGHT_BYTES,
         LEADS,
         TERM,
         APPLIED_INDEX,
