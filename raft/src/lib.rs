@@ -28,7 +28,9 @@ pub mod watch;
 
 pub use error::{AdminError, Fatal, ReadError, Rejected, Unknown, WriteError};
 pub use group::{Described, Group, GroupOptions, Leadership, Role, Status, WriteOptions, Written};
-pub use host::{Evidence, GroupSpec, Host, HostConfig, Recovery, Remains, RemoteGroup, TakeOver, TakeOverRefusal};
+pub use host::{
+    Evidence, GroupSpec, Host, HostConfig, HostLimits, Recovery, Remains, RemoteGroup, TakeOver, TakeOverRefusal,
+};
 pub use machine::{CommandVersion, EntryContext, StateMachine, Versions};
 pub use reads::{Consistency, Proof, ReadReply};
 pub use types::{ClientId, ClusterId, GroupId, Index, LogId, LogTime, Membership, NodeId, Term};

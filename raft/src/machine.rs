@@ -7,6 +7,7 @@
 //! A machine whose state is to outgrow memory, or to be there at once after a restart, is [`Durable`].
 //! Leaves out: sessions (see [`crate::sessions`]) and consistency (see [`crate::reads`]), which come from outside.
 
+mod digest;
 mod durable;
 mod versions;
 
@@ -21,6 +22,7 @@ use serde::de::DeserializeOwned;
 use crate::snapshot::{SnapshotReader, SnapshotView};
 use crate::types::{Index, LogTime, Term};
 
+pub use digest::{StateDigest, snapshot_digest};
 pub use durable::{Backlog, Durable, Flush, Intake};
 pub use versions::{CommandVersion, Versions};
 
@@ -77,6 +79,13 @@ pub trait StateMachine: Send + Sync + 'static {
         self.apply(entry, command)
     }
 
+    /// A digest of the state as it is, by which replicas are compared ([`crate::Group::compare_states`]); `None` when this
+    /// machine cannot be compared. Called between two applies and expected to be cheap; the digest is computed later. Equal
+    /// states must give equal digests on every machine, whether they came from the log or from a snapshot.
+    fn digest(&self) -> Option<StateDigest> {
+        None
+    }
+
     /// Answers from the state as it is.
     fn query(&self, query: Self::Query) -> Self::Answer;
 
@@ -120,6 +129,10 @@ pub trait Machine: Send + Sync + 'static {
         let _ = version;
         self.apply(entry, command)
     }
+    /// [`StateMachine::digest`].
+    fn digest(&self) -> Option<StateDigest> {
+        None
+    }
     /// [`StateMachine::query`] on encoded messages.
     fn query(&self, query: &[u8]) -> Result<Bytes, Undecodable>;
     /// [`StateMachine::snapshot`].
@@ -150,6 +163,10 @@ impl<M: StateMachine> Machine for Typed<M> {
 
     fn versions(&self) -> Versions {
         self.0.versions()
+    }
+
+    fn digest(&self) -> Option<StateDigest> {
+        self.0.digest()
     }
 
     fn apply_as(&mut self, version: CommandVersion, entry: EntryContext, command: &[u8]) -> Result<Bytes, Undecodable> {

@@ -34,12 +34,16 @@ pub const APPLIED: &str = "quorate_applied_entries_total";
 pub const SNAPSHOTS_TAKEN: &str = "quorate_snapshots_taken_total";
 /// Snapshots that replicas of this node received and installed.
 pub const SNAPSHOTS_INSTALLED: &str = "quorate_snapshots_installed_total";
+/// Replicas of this node that stopped because their state was not that of the others.
+pub const DIVERGENCES: &str = "quorate_divergences_total";
 /// How often replicas of this node fell quiet.
 pub const QUIETED: &str = "quorate_replicas_quieted_total";
 /// How often quiet replicas of this node woke.
 pub const WOKEN: &str = "quorate_replicas_woken_total";
 /// How often a node that leads quiet groups stopped answering this one's pings.
 pub const SILENCES: &str = "quorate_peer_silences_total";
+/// Bytes of commands that are in flight on this node, over all groups.
+pub const INFLIGHT_BYTES: &str = "quorate_inflight_bytes";
 /// By `group`: the version of the machine's commands that is in force.
 pub const COMMAND_VERSION: &str = "quorate_group_command_version";
 /// By `group`: 1 while this node's replica is quiet, else 0.
@@ -69,9 +73,11 @@ pub fn describe() {
     describe_counter!(APPLIED, Unit::Count, "Entries that replicas applied.");
     describe_counter!(SNAPSHOTS_TAKEN, Unit::Count, "Snapshots that replicas took.");
     describe_counter!(SNAPSHOTS_INSTALLED, Unit::Count, "Snapshots that replicas received and installed.");
+    describe_counter!(DIVERGENCES, Unit::Count, "Replicas that stopped because they held another state.");
     describe_counter!(QUIETED, Unit::Count, "How often replicas fell quiet.");
     describe_counter!(WOKEN, Unit::Count, "How often quiet replicas woke.");
     describe_counter!(SILENCES, Unit::Count, "How often a leader's node stopped answering pings.");
+    describe_gauge!(INFLIGHT_BYTES, Unit::Bytes, "Bytes of commands in flight on this node.");
     describe_gauge!(COMMAND_VERSION, Unit::Count, "The version of the machine's commands in force.");
     describe_gauge!(QUIET, Unit::Count, "1 while the replica is quiet, else 0.");
     describe_gauge!(LEADS, Unit::Count, "1 where this node leads the group, else 0.");
@@ -94,6 +100,7 @@ pub(crate) struct HostMetrics {
     pub(crate) applied: Counter,
     pub(crate) snapshots_taken: Counter,
     pub(crate) snapshots_installed: Counter,
+    pub(crate) divergences: Counter,
     pub(crate) quieted: Counter,
     pub(crate) woken: Counter,
     pub(crate) silences: Counter,
@@ -117,6 +124,7 @@ impl HostMetrics {
             applied: counter!(APPLIED),
             snapshots_taken: counter!(SNAPSHOTS_TAKEN),
             snapshots_installed: counter!(SNAPSHOTS_INSTALLED),
+            divergences: counter!(DIVERGENCES),
             quieted: counter!(QUIETED),
             woken: counter!(WOKEN),
             silences: counter!(SILENCES),
@@ -165,6 +173,12 @@ impl HostMetrics {
     }
 }
 
+/// Sets the gauges of the whole node.
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn sample_host(inflight_bytes: u64) {
+    gauge!(INFLIGHT_BYTES).set(inflight_bytes as f64);
+}
+
 /// Sets the gauges of one group.
 #[allow(clippy::cast_precision_loss)]
 pub(crate) fn sample(status: &Status, sessions: usize, quiet: bool, version: CommandVersion) {
@@ -187,7 +201,7 @@ pub(crate) fn sample(status: &Status, sessions: usize, quiet: bool, version: Com
 mod tests {
     use super::*;
 
-    const ALL: [&str; 20] = [
+    const ALL: [&str; 22] = [
         WRITES,
         WRITE_SECONDS,
         WRITES_PER_ENTRY,
@@ -197,11 +211,13 @@ mod tests {
         APPLIED,
         SNAPSHOTS_TAKEN,
         SNAPSHOTS_INSTALLED,
+        DIVERGENCES,
         QUIETED,
         WOKEN,
         SILENCES,
         QUIET,
         COMMAND_VERSION,
+        INFLIGHT_BYTES,
         LEADS,
         TERM,
         APPLIED_INDEX,

@@ -20,7 +20,7 @@ use quorate_statemachines::configlog::{Book, ConfigLog};
 use twox_hash::xxhash3_128::Hasher;
 
 use super::manifest::{Manifest, Part, hex};
-use crate::server::{CONTROLLER, CONTROLLER_NAME, ServerConfig, ServerFlags, claim, group_id};
+use crate::server::{CONTROLLER, CONTROLLER_NAME, ServerConfig, ServerFlags, claim_filled, group_id};
 
 /// How much is read at a time.
 const PIECE: usize = 256 << 10;
@@ -112,7 +112,7 @@ pub(crate) async fn restore_node(
     }
     log.close().await;
     // Last: a directory that is half made is no node's.
-    claim(fs.as_ref(), dir, config.cluster, node, true)?;
+    claim_filled(fs.as_ref(), dir, config.cluster, node)?;
     Ok(restored)
 }
 

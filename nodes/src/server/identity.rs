@@ -42,6 +42,14 @@ pub(crate) fn claim(fs: &dyn Fs, dir: &Path, cluster: u64, node: u64, init: bool
     identity::claim(fs, dir, &own)
 }
 
+/// Makes `dir`, which holds what a new node is to begin with, the directory of that node.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn claim_filled(fs: &dyn Fs, dir: &Path, cluster: u64, node: u64) -> anyhow::Result<()> {
+    identity::claim(fs, dir, &Identity { format: FORMAT, cluster, node })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -31,7 +31,7 @@ mod stream;
 pub(crate) use groups::{CONTROLLER, CONTROLLER_NAME, group_id};
 pub(crate) use http::{as_json as status_json, lag as replica_lag};
 
-pub(crate) use identity::claim;
+pub(crate) use identity::{claim, claim_filled};
 
 pub use client::{Client, ClientError};
 pub use config::{NodeAddress, ServerConfig, ServerFlags, TlsFiles, make_certs};

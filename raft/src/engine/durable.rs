@@ -177,3 +177,27 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 /// The view of a snapshot, to be read on another thread.
 pub(super) type View = Arc<dyn SnapshotView>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_envelope_says_which_version_of_the_commands_is_in_force_and_is_the_old_one_where_none_was_raised() {
+        let own = |version| {
+            let sessions = Table::new(Duration::from_secs(60));
+            Own { time: LogTime(7), version: CommandVersion(version), sessions }
+        };
+        let meta = SnapshotMeta::default();
+        let old = envelope(&meta, &own(0));
+        assert_eq!(old[..], [1, 0, 0, 0, 0, 7, 0], "as it was before commands had versions");
+        assert_eq!(read_envelope(&old).unwrap().1, CommandVersion(0));
+        let raised = envelope(&meta, &own(300));
+        assert_eq!(raised[0], 2);
+        let (envelope, version) = read_envelope(&raised).unwrap();
+        assert_eq!((envelope.time, version), (LogTime(7), CommandVersion(300)));
+        for damaged in [&[][..], &[3, 0], &raised[..raised.len() - 1], &[&raised[..], &[0]].concat()] {
+            assert!(read_envelope(damaged).is_err());
+        }
+    }
+}

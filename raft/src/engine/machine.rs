@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex as StdMutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex as StdMutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use futures::{FutureExt, Stream, StreamExt};
 use openraft::OptionalSend;
@@ -10,6 +10,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use tokio::sync::{Mutex, Notify};
 
 use super::applied::AppliedIndex;
+use super::digests::Digests;
 use super::durable::{View, blocking};
 use super::state::State;
 use super::types::{
@@ -47,9 +48,12 @@ pub(crate) struct Shared {
     /// Held by whoever persists the state or takes a snapshot in.
     turn: Mutex<()>,
     /// Whether work that blocks is done on the spot: in a simulation.
-    inline: bool,
+    pub(super) inline: bool,
     /// Whether the machine can apply the version of commands that is in force.
     fit: AtomicBool,
+    pub(super) digests: Digests,
+    /// Why this replica's state is not that of the others, once that is known.
+    parted: OnceLock<String>,
 }
 
 impl Shared {
@@ -73,6 +77,8 @@ impl Shared {
             turn: Mutex::default(),
             inline,
             fit: AtomicBool::new(state.version().1),
+            digests: Digests::new(),
+            parted: OnceLock::new(),
             state: RwLock::new(state),
         }
     }
@@ -96,6 +102,8 @@ impl Shared {
         {
             self.install(snapshot.meta, snapshot.view).await?;
         }
+        // What a replay for another purpose has left is not this life's.
+        drop(self.write().take_tasks());
         self.note_version(&self.read());
         let last = self.read().last.map(|last| last.index);
         last.into_iter().for_each(|last| self.applied.advance(last));
@@ -165,7 +173,22 @@ impl Shared {
 
     /// Whether the machine's store has failed.
     pub(crate) fn is_faulty(&self) -> bool {
-        self.durable && self.read().fault().is_some()
+        self.parted.get().is_some() || self.durable && self.read().fault().is_some()
+    }
+
+    /// Stops the replica: its state is not what it should be.
+    pub(super) fn part(&self, text: String) {
+        tracing::error!(error = text, "this replica stops");
+        if self.parted.set(text).is_ok() {
+            self.metrics.divergences.increment(1);
+        }
+        self.write().tear();
+        // The next snapshot fails, and is asked for; so does the next apply.
+        self.snapshot_wanted.notify_one();
+    }
+
+    fn check_not_parted(&self) -> io::Result<()> {
+        self.parted.get().map_or(Ok(()), |text| Err(io::Error::other(text.clone())))
     }
 
     /// Sees to it that the replica stops if a look at its state met a fault: the snapshot that is asked for will fail.
@@ -176,13 +199,14 @@ impl Shared {
     }
 
     fn apply(
-        &self,
+        self: &Arc<Self>,
         batch: impl ExactSizeIterator<Item = Result<EntryResponder<TypeConfig>, io::Error>>,
     ) -> io::Result<()> {
         let (mut last, mut count) = (None, 0);
         let mut failure = Ok(());
         let mut answers = Vec::with_capacity(batch.len());
         let mut state = self.write();
+        self.check_not_parted()?;
         if state.torn() {
             return Err(io::Error::other("this replica's state was given up"));
         }
@@ -212,7 +236,10 @@ impl Shared {
             return Err(io::Error::other(fault));
         }
         self.note_version(&state);
+        let tasks = state.take_tasks();
         drop(state);
+        self.do_tasks(tasks);
+        self.check_not_parted()?;
         self.metrics.applied.increment(count);
         if let Some(last) = last {
             self.applied.advance(last);
@@ -255,6 +282,7 @@ impl RaftSnapshotBuilder<TypeConfig> for MachineAdapter {
     type SnapshotData = Arc<dyn SnapshotView>;
 
     async fn build_snapshot(&mut self) -> Result<RaftSnapshot, io::Error> {
+        self.0.check_not_parted()?;
         if let Some(kept) = self.0.persist().await? {
             self.0.metrics.snapshots_taken.increment(1);
             return Ok(RaftSnapshot { meta: meta_into(&kept.meta), snapshot: kept.view });

@@ -6,6 +6,7 @@
 mod alone;
 mod applied;
 mod compaction;
+mod digests;
 mod durable;
 mod inbound;
 mod leadership;

@@ -161,6 +161,16 @@ impl Replica {
         self.shared.read().version().0
     }
 
+    /// Whether its machine has a digest of its state.
+    pub(crate) fn has_digest(&self) -> bool {
+        self.shared.read().digest().is_some()
+    }
+
+    /// The digest of the state at the entry at `index`, where one was asked for; waits for ever if there will be none.
+    pub(crate) async fn digest_at(&self, index: Index) -> Option<u64> {
+        self.shared.digests.at(index).await
+    }
+
     /// The versions of commands that its machine can apply.
     pub(crate) fn versions(&self) -> Versions {
         self.shared.read().versions()

@@ -4,6 +4,7 @@
 //! Leaves out: openraft's side of it, which is [`super::machine`]; how a durable machine is persisted, which is
 //! [`super::durable`].
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::digests::Task;
 use super::types::{Outcome, Outcomes, StoredMembership, log_id_into, membership_into};
 use crate::log::{Action, Entry, Payload, Proposal, Write};
 use crate::machine::{CommandVersion, EntryContext, Machine, StateMachine, Undecodable, Versions};
@@ -35,6 +37,8 @@ pub(crate) struct State {
     pub(super) session_ttl: Duration,
     /// What the machine can apply.
     versions: Versions,
+    /// What the entries applied last ask for beside.
+    tasks: VecDeque<Task>,
     pub(super) machine: Box<dyn Machine>,
     /// A restore has failed half-way, or the state was given up: there is nothing to answer from, and the replica is about
     /// to stop or has stopped.
@@ -70,6 +74,7 @@ impl State {
             },
             session_ttl,
             versions: machine.versions(),
+            tasks: VecDeque::new(),
             machine,
             torn: false,
         }
@@ -102,7 +107,7 @@ impl State {
         for write in &proposal.writes {
             match &write.action {
                 Action::RaiseVersion(to) => in_force = in_force.max(*to),
-                Action::OpenSession(_) => continue,
+                Action::OpenSession(_) | Action::Digest | Action::Verdict(_) => continue,
                 Action::Apply(_) => {}
             }
             if !self.versions.contains(in_force) {
@@ -144,6 +149,15 @@ impl State {
                 self.own.version = self.own.version.max(*to);
                 Outcome::Done
             }
+            (Action::Digest, _) => {
+                let digest = self.digest();
+                self.tasks.extend(digest.map(|digest| Task::Compute(entry.index, digest)));
+                Outcome::Done
+            }
+            (Action::Verdict(verdict), _) => {
+                self.tasks.push_back(Task::Judge(*verdict));
+                Outcome::Done
+            }
             (Action::Apply(command), None) => self.apply_command(entry, command),
             (Action::Apply(command), Some(stamp)) => self.apply_once(entry, stamp, command),
         }
@@ -158,6 +172,16 @@ impl State {
             Some(fault) => Err(Undecodable(format!("its store failed: this replica stops: {fault}"))),
             None => Ok(self.machine.as_ref()),
         }
+    }
+
+    /// What the entries applied last ask for beside.
+    pub(super) fn take_tasks(&mut self) -> VecDeque<Task> {
+        std::mem::take(&mut self.tasks)
+    }
+
+    /// Answers nothing and applies nothing from now on.
+    pub(super) fn tear(&mut self) {
+        self.torn = true;
     }
 
     /// Whether there is nothing to answer from, nor to apply to.

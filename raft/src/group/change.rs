@@ -95,6 +95,7 @@ impl GroupCore {
                 }
             }
             Change::Transfer(to) => self.transfer(to, deadline).await,
+            Change::CompareStates => self.compare_states(deadline).await,
             Change::RaiseVersion(to) => self.raise_version(to, deadline).await,
         }
     }

@@ -3,14 +3,13 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::GroupOptions;
 use crate::engine::{NotHere, Replica};
 use crate::env::{Deadlines, Env, Moment, Until};
 use crate::error::{ReadError, Rejected};
-use crate::host::{Caller, Peers};
+use crate::host::{Caller, HostParts, Load, Peers};
 use crate::metrics::HostMetrics;
 use crate::quiet::{self, Rest};
 use crate::reads::Freshness;
@@ -28,8 +27,9 @@ pub(crate) struct GroupCore {
     pub(crate) caller: Caller,
     pub(crate) env: Arc<dyn Env>,
     pub(crate) options: GroupOptions,
-    /// Bytes of commands that callers on this node are waiting for.
-    pub(super) inflight_bytes: AtomicU64,
+    /// Bytes of commands that callers on this node are waiting for, here and in all groups.
+    pub(super) load: Load,
+    pub(super) host_load: Arc<Load>,
     pub(crate) freshness: Freshness,
     pub(crate) rest: Rest,
     /// This node's view of the others.
@@ -43,11 +43,11 @@ impl GroupCore {
         id: GroupId,
         node: NodeId,
         replica: Arc<Replica>,
-        peers: Arc<Peers>,
+        on: HostParts,
         env: Arc<dyn Env>,
         options: GroupOptions,
-        metrics: Arc<HostMetrics>,
     ) -> Arc<Self> {
+        let HostParts { peers, load: host_load, metrics } = on;
         let deadlines = Deadlines::new(Arc::clone(&env));
         let ticking = Arc::clone(&replica);
         let core = Arc::new(GroupCore {
@@ -56,8 +56,9 @@ impl GroupCore {
             replica,
             caller: peers.caller().clone(),
             env,
+            load: Load::new(options.inflight_bytes_max),
             options,
-            inflight_bytes: AtomicU64::new(0),
+            host_load,
             freshness: Freshness::default(),
             rest: Rest::new(move |on| ticking.tick(on)),
             peers,
@@ -81,6 +82,7 @@ impl GroupCore {
                 self.who_leads()
             }
             Request::Versions => Reply::Versions(self.replica.versions()),
+            Request::Digest { at, timeout } => Reply::Digest(self.digest_within(at, timeout.min(WAIT_MAX)).await),
             Request::Quiesce(asked) => Reply::Quiesced(self.quiesce(asked)),
             Request::Applied { past, timeout } => {
                 let next = past.map_or(Index(0), Index::next);

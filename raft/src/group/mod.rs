@@ -5,6 +5,7 @@
 //! Leaves out: which replica a client should ask first.
 
 mod change;
+mod compare;
 mod core;
 mod options;
 mod route;
@@ -276,6 +277,17 @@ impl<M: StateMachine> Group<M> {
     /// The version of the machine's commands that is in force, as far as this node's replica has applied.
     pub fn version_in_force(&self) -> CommandVersion {
         self.core.replica.version_in_force()
+    }
+
+    /// Has all replicas compare their states at one entry, by [`StateMachine::digest`]; applies go on meanwhile. A replica that
+    /// holds something else than the majority stops; without a majority all stop, since nobody knows who is right. One that is
+    /// late judges itself when it comes so far.
+    ///
+    /// # Errors
+    /// `Fatal` names the replicas that differ. `Rejected` when the machine has no digest, or too few replicas gave theirs in half
+    /// of the time. Repeating the call is safe.
+    pub async fn compare_states(&self, timeout: Duration) -> Result<(), AdminError> {
+        self.core.change(Change::CompareStates, timeout).await
     }
 
     /// Takes a snapshot on this node and returns when it is kept.

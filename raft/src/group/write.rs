@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -12,6 +11,7 @@ use super::route::{Route, Target};
 use crate::engine::{NotHere, Proposed};
 use crate::env::Moment;
 use crate::error::{Rejected, Unknown, WriteError};
+use crate::host::Part;
 use crate::log::{Action, Write};
 use crate::transport::{ForwardedWrite, Reply, Request, TransportError, WriteOutcome, WriteResult};
 use crate::types::{LogId, NodeId};
@@ -264,27 +264,14 @@ impl GroupCore {
             return Err(Rejected::Invalid(format!("a write of {largest} bytes; messages of {carried} are carried")));
         }
         let bytes = writes.iter().map(Write::size).sum();
-        let before = self.inflight_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let guard = InFlight { core: self, bytes };
-        // One write is always let in, however large.
-        if before > 0 && before + bytes > self.options.inflight_bytes_max {
-            return Err(Rejected::Overloaded);
-        }
-        Ok(guard)
+        let own = self.load.take(bytes).ok_or(Rejected::Overloaded)?;
+        let all = self.host_load.take(bytes).ok_or(Rejected::Overloaded)?;
+        Ok((own, all))
     }
 }
 
-/// Bytes in flight, given back on drop.
-struct InFlight<'a> {
-    core: &'a GroupCore,
-    bytes: u64,
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.core.inflight_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
+/// Bytes in flight, in the group and on the node.
+type InFlight<'a> = (Part<'a>, Part<'a>);
 
 impl<T> Attempt<T> {
     fn map<U>(self, then: impl FnOnce(T) -> U) -> Attempt<U> {

@@ -121,6 +121,8 @@ impl fmt::Display for Write {
             Action::Apply(command) => write!(f, "command of {} bytes", command.len()),
             Action::OpenSession(client) => write!(f, "open session {client}"),
             Action::RaiseVersion(version) => write!(f, "raise to {version}"),
+            Action::Digest => f.write_str("compare states"),
+            Action::Verdict(verdict) => write!(f, "verdict on entry {}", verdict.at),
         }
     }
 }
@@ -134,6 +136,19 @@ pub enum Action {
     OpenSession(crate::types::ClientId),
     /// From here on this version of the machine's commands is in force, unless a later one is.
     RaiseVersion(CommandVersion),
+    /// Every replica is to compute the digest of its state here.
+    Digest,
+    /// What the digests at an earlier entry say.
+    Verdict(Verdict),
+}
+
+/// The outcome of a comparison of replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The entry at which states were compared.
+    pub at: Index,
+    /// The digest of the majority; a replica with another one stops. Without it no majority agreed, and all stop.
+    pub expected: Option<u64>,
 }
 
 impl Action {
@@ -142,6 +157,8 @@ impl Action {
             Action::Apply(command) => command.len(),
             Action::OpenSession(client) => client.0.len(),
             Action::RaiseVersion(_) => 4,
+            Action::Digest => 0,
+            Action::Verdict(_) => 16,
         }
     }
 }

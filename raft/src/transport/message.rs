@@ -60,6 +60,13 @@ pub enum Request {
     Ping,
     /// Which versions of commands the receiver's program can apply.
     Versions,
+    /// The digest of the receiver's state at an entry that asked for one; waits for it at most for `timeout`.
+    Digest {
+        /// The entry.
+        at: Index,
+        /// How long the asker waits.
+        timeout: Duration,
+    },
 }
 
 /// What a replica answers.
@@ -110,6 +117,8 @@ pub enum Reply {
     },
     /// To `Versions`.
     Versions(Versions),
+    /// To `Digest`: nothing when there was none in time.
+    Digest(Option<u64>),
 }
 
 /// AppendEntries.
@@ -260,4 +269,6 @@ pub enum Change {
     Transfer(NodeId),
     /// Put this version of the machine's commands in force.
     RaiseVersion(CommandVersion),
+    /// Have all replicas compare their states.
+    CompareStates,
 }

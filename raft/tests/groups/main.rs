@@ -11,6 +11,7 @@ mod common;
 mod bounded;
 mod calls;
 mod deadlines;
+mod digests;
 mod durable;
 mod faults;
 mod histories;

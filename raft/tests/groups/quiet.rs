@@ -11,7 +11,7 @@ use quorate::{
     ClusterId, Consistency, Group, GroupId, GroupOptions, GroupSpec, Host, HostConfig, NodeId, Role, WriteOptions,
 };
 
-use crate::common::{CALL, Cluster, Command, Register, World, claims, in_virtual_time};
+use crate::common::{CALL, Cluster, Command, Register, World, claims, in_virtual_time, with_seed};
 use crate::histories::judge_histories;
 
 claims!(
@@ -312,4 +312,40 @@ async fn clients_with_long_pauses_see_what_could_have_happened_one_after_the_oth
     judge_histories(cluster, 1200 * MS, Duration::from_secs(20)).await;
     let sent = network.traffic();
     assert!(pings(&sent) > 10, "it hardly ever slept: {sent:?}");
+}
+
+/// What a group did that slept, lost its leader in its sleep, elected, and slept again, moment by moment.
+async fn history(world: World) -> Vec<String> {
+    let cluster = cluster(&world, 3).await;
+    let mut history = Vec::new();
+    for round in 0..3 {
+        let leader = cluster.leader().await;
+        cluster.raise(leader, 1, round).await;
+        quiet(&cluster).await;
+        let faulty = world.below(2) == 0;
+        match faulty {
+            true => cluster.network.isolate(leader),
+            false => cluster.network.pause(leader),
+        }
+        for _ in 0..100 {
+            world.sleep(20 * MS).await;
+            let known = cluster.running().into_iter().map(|node| {
+                let group = cluster.group(node);
+                (group.is_quiet(), group.status().leadership.leader, group.status().leadership.term)
+            });
+            history.push(format!("{:?} {:?}", known.collect::<Vec<_>>(), cluster.network.traffic()));
+        }
+        cluster.calm().await;
+    }
+    history
+}
+
+#[test]
+fn the_same_seed_gives_the_same_sleep_and_the_same_elections() {
+    let seed = rand::random_range(0..1_000_000);
+    let (first, second) = (with_seed(seed, history), with_seed(seed, history));
+    for (place, (first, second)) in first.iter().zip(&second).enumerate() {
+        assert_eq!(first, second, "seed {seed}, moment {place}");
+    }
+    assert_ne!(first, with_seed(seed + 1, history));
 }

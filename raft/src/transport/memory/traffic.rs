@@ -43,10 +43,12 @@ pub enum RequestKind {
     Ping,
     /// The versions of commands that a program can apply.
     Versions,
+    /// The digest of a replica's state.
+    Digest,
 }
 
 impl RequestKind {
-    const ALL: [RequestKind; 17] = [
+    const ALL: [RequestKind; 18] = [
         RequestKind::Append,
         RequestKind::Heartbeat,
         RequestKind::Vote,
@@ -64,6 +66,7 @@ impl RequestKind {
         RequestKind::Wake,
         RequestKind::Ping,
         RequestKind::Versions,
+        RequestKind::Digest,
     ];
 
     /// The kind of `request`.
@@ -86,6 +89,7 @@ impl RequestKind {
             Request::Wake => RequestKind::Wake,
             Request::Ping => RequestKind::Ping,
             Request::Versions => RequestKind::Versions,
+            Request::Digest { .. } => RequestKind::Digest,
         }
     }
 }

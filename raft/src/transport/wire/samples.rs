@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::Message;
 use crate::error::{AdminError, Fatal, ReadError, Rejected, Unknown, WriteError};
 use crate::group::{Described, Role};
-use crate::log::{Action, Entry, Payload, Proposal, Write};
+use crate::log::{Action, Entry, Payload, Proposal, Verdict, Write};
 use crate::machine::{CommandVersion, Versions};
 use crate::reads::{Consistency, Proof, ReadReply};
 use crate::sessions::{Refusal, Stamp};
@@ -67,7 +67,11 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("ping", Request::Ping),
         ("versions", Request::Versions),
         ("admin/raise-version", Request::Admin(admin(Change::RaiseVersion(CommandVersion(3))))),
-        ("write/raise-version", Request::Write(raise())),
+        ("write/raise-version", Request::Write(write(Action::RaiseVersion(CommandVersion(3))))),
+        ("digest", Request::Digest { at: Index(700), timeout: PATIENCE }),
+        ("admin/compare-states", Request::Admin(admin(Change::CompareStates))),
+        ("write/digest", Request::Write(write(Action::Digest))),
+        ("write/verdict", Request::Write(write(Action::Verdict(Verdict { at: Index(700), expected: Some(1 << 40) })))),
     ];
     let reads = [Consistency::Linearizable, Consistency::LinearizableHere, Consistency::Lease, Consistency::Local];
     let changes =
@@ -141,6 +145,7 @@ fn replies() -> Vec<(&'static str, Reply)> {
     all.push(("quiesced", Reply::Quiesced(true)));
     all.push(("alive", Reply::Alive { life: 1 << 40 }));
     all.push(("versions", Reply::Versions(Versions::new(1, 3))));
+    all.push(("digest", Reply::Digest(Some(1 << 40))));
     all
 }
 
@@ -178,9 +183,8 @@ fn writes() -> Vec<Write> {
     ]
 }
 
-fn raise() -> ForwardedWrite {
-    let write = Write { session: None, action: Action::RaiseVersion(CommandVersion(3)) };
-    ForwardedWrite { writes: vec![write], hops_left: 1, timeout: PATIENCE }
+fn write(action: Action) -> ForwardedWrite {
+    ForwardedWrite { writes: vec![Write { session: None, action }], hops_left: 1, timeout: PATIENCE }
 }
 
 fn membership() -> Membership {
