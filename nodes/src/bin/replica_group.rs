@@ -8,6 +8,9 @@ use quorate_nodes::services::replica_group::{ReplicaGroup, ReplicaGroupMember, p
 use quorate_nodes::stdio::{StdioOptions, run};
 use quorate_statemachines::Gid;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(version, about)]
 struct Cli {

@@ -24,10 +24,10 @@ use crate::kv::{Directory, Driver, DriverOptions, Reach};
 use crate::served::Served;
 
 /// The configuration log's group.
-pub(super) const CONTROLLER: GroupId = GroupId(1);
+pub(crate) const CONTROLLER: GroupId = GroupId(1);
 
 /// The configuration log's name among the groups.
-pub(super) const CONTROLLER_NAME: &str = "controller";
+pub(crate) const CONTROLLER_NAME: &str = "controller";
 
 /// Shard groups have ids from here on; the ones below are for groups that a cluster has once.
 const SHARD_GROUPS: u64 = 1 << 16;
