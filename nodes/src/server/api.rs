@@ -3,7 +3,6 @@
 //! Promises: any server answers anything; a change's error says whether it can have happened.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +17,8 @@ use quorate_statemachines::kv::{Json, KvAnswer, KvMachine, KvOp, KvQuery, Outcom
 use quorate_statemachines::{Gid, ShardId};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::config::ServerConfig;
@@ -94,7 +93,11 @@ impl Api {
     }
 
     /// Answers at `address`.
-    pub(super) async fn listen(&self, address: SocketAddr) -> io::Result<Listening> {
+    pub(super) async fn listen(&self, address: SocketAddr, tls: Option<ServerTlsConfig>) -> anyhow::Result<Listening> {
+        let mut server = Server::builder();
+        if let Some(tls) = tls {
+            server = server.tls_config(tls)?;
+        }
         let incoming = TcpIncoming::bind(address)?.with_nodelay(Some(true));
         let address = incoming.local_addr()?;
         let (stop, mut stopping) = watch::channel(false);
@@ -103,7 +106,7 @@ impl Api {
             let stopped = async move {
                 let _ = stopping.wait_for(|stopping| *stopping).await;
             };
-            if let Err(error) = Server::builder().serve_with_incoming_shutdown(service, incoming, stopped).await {
+            if let Err(error) = server.serve_with_incoming_shutdown(service, incoming, stopped).await {
                 tracing::error!(%error, "clients are not answered any more");
             }
         });

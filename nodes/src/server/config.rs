@@ -12,6 +12,8 @@ use quorate::{GroupOptions, NodeId};
 use quorate_statemachines::configlog::{Book, NodeAddresses};
 use serde::{Deserialize, Serialize};
 
+use super::trust::ClientsTls;
+
 /// How many nodes replicate the configuration log if the file does not say.
 const CONTROLLERS: usize = 3;
 
@@ -44,6 +46,9 @@ pub struct ServerConfig {
     /// Certificates for the connections between nodes; none for connections in the clear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFiles>,
+    /// Certificates for the connections of clients; none for connections in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients_tls: Option<ClientsTls>,
     /// The nodes that the cluster begins with. Later ones are told by `quorate ctl add-node`, and all of them are remembered.
     pub nodes: Vec<NodeAddress>,
 }
@@ -125,8 +130,14 @@ impl ServerConfig {
         let mut config: ServerConfig = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
         config.node = flags.node.or(config.node);
         config.data_dir = flags.data_dir.clone().or(config.data_dir);
+        let (dir, node) = (path.parent().unwrap_or(Path::new("")), config.node);
+        let node = node.map(|node| node.to_string()).unwrap_or_default();
+        let at = |file: &str| dir.join(file.replace("{node}", &node));
         if let Some(tls) = &mut config.tls {
-            tls.settle(path.parent().unwrap_or(Path::new("")), config.node);
+            tls.settle(at);
+        }
+        if let Some(tls) = &mut config.clients_tls {
+            tls.settle(at);
         }
         config.check().with_context(|| format!("in {}", path.display()))?;
         Ok(config)
@@ -209,11 +220,10 @@ pub fn make_certs(dir: &Path, nodes: &[u64]) -> anyhow::Result<()> {
 }
 
 impl TlsFiles {
-    fn settle(&mut self, dir: &Path, node: Option<u64>) {
-        let node = node.map(|node| node.to_string()).unwrap_or_default();
-        self.ca = dir.join(&self.ca);
+    fn settle(&mut self, at: impl Fn(&str) -> PathBuf) {
+        self.ca = at(&self.ca.to_string_lossy());
         for file in [&mut self.cert, &mut self.key] {
-            *file = dir.join(file.replace("{node}", &node)).to_string_lossy().into_owned();
+            *file = at(file).to_string_lossy().into_owned();
         }
     }
 }

@@ -9,7 +9,8 @@
 //! - [`Client`]: changes each key once, wherever it has to ask. [`CallStream`]: many calls over one stream.
 //!
 //! Promises: whatever was acknowledged is there again after a kill; a data directory serves one node of one cluster.
-//! Leaves out: who may call (mutual TLS between nodes; the client's port is for a trusted network).
+//! Leaves out: who may do what: whoever a node's or a client's certificate lets in may do everything; the operators' port is for a
+//! trusted network.
 
 mod api;
 mod client;
@@ -27,6 +28,7 @@ mod nodes;
 mod recover;
 mod run;
 mod stream;
+mod trust;
 
 pub(crate) use groups::{CONTROLLER, CONTROLLER_NAME, group_id};
 pub(crate) use http::{as_json as status_json, lag as replica_lag};
@@ -39,6 +41,7 @@ pub use node::{Server, Start};
 pub use recover::{RecoverFlags, recover};
 pub use run::run;
 pub use stream::CallStream;
+pub use trust::{ClientTls, ClientsTls};
 
 /// The client API's messages, its client and its server, made from `proto/quorate.proto`.
 #[allow(missing_docs, unreachable_pub, clippy::all)]

@@ -22,6 +22,7 @@ use super::follow::{Follower, add_peers};
 use super::groups::{Groups, Stores};
 use super::http::{self, Http};
 use super::memory::Memory;
+use super::trust::ClientsTls;
 use super::{api, identity};
 use crate::kv::{Directory, KvClient, Reach};
 
@@ -118,7 +119,9 @@ impl Server {
             Some(at) => Some(Http::start(at, Arc::clone(&host), api.clone()).await?),
             None => None,
         };
-        let api = api.listen(address.client).await;
+        let clients_tls = config.clients_tls.as_ref().map(ClientsTls::read).transpose();
+        let clients_tls = clients_tls.context("cannot read the certificates for clients")?;
+        let api = api.listen(address.client, clients_tls).await;
         let api = api.with_context(|| format!("cannot listen for clients at {}", address.client))?;
         tracing::info!(%node, peers = %peers.address(), clients = %api.address(), "ready");
         Ok(Server { node, host, log, peers, api, http, groups, failed, following })

@@ -64,6 +64,7 @@ impl Cluster {
             controllers: Vec::new(),
             election_timeout_ms: None,
             tls: None,
+            clients_tls: None,
             nodes: (0..nodes).map(node).collect(),
         };
         std::fs::write(dir.path().join("quorate.toml"), toml::to_string(&config).expect("TOML")).expect("a file");
