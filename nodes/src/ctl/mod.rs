@@ -149,6 +149,9 @@ enum Ctl {
     },
 }
 
+/// How long a server may take to reach the configuration log before another one is asked.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
 type Client = QuorateClient<Channel>;
 
 /// Does what the flags say.
@@ -220,19 +223,23 @@ fn client(server: &str, tls: &ClientTls) -> anyhow::Result<Client> {
     Ok(QuorateClient::new(endpoint.connect_timeout(Duration::from_secs(2)).connect_lazy()))
 }
 
-/// The first server that answers.
+/// The first server that reaches the configuration log; if none does, the first that answers. One that is cut off, or was
+/// removed from its cluster, answers too.
 async fn first(clients: &[(String, Client)]) -> anyhow::Result<Client> {
-    let mut last = None;
+    let (mut cut_off, mut last) = (None, None);
     for (_, client) in clients {
-        let mut client = client.clone();
-        match client.status(proto::StatusRequest {}).await {
-            Ok(_) => return Ok(client),
+        let mut asked = client.clone();
+        let mut request = tonic::Request::new(proto::ConfigurationRequest {});
+        request.set_timeout(PATIENCE);
+        match asked.configuration(request).await {
+            Ok(_) => return Ok(asked),
+            Err(_) if asked.status(proto::StatusRequest {}).await.is_ok() => cut_off = cut_off.or(Some(asked)),
             Err(status) => last = Some(status),
         }
     }
     let names: Vec<_> = clients.iter().map(|(server, _)| server.as_str()).collect();
     let reason = last.map(|status| format!(": {}", status.message())).unwrap_or_default();
-    bail!("no server answers at {}{reason}", names.join(", "))
+    cut_off.with_context(|| format!("no server answers at {}{reason}", names.join(", ")))
 }
 
 async fn status(clients: &[(String, Client)], flags: &CtlFlags) -> anyhow::Result<()> {

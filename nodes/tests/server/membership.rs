@@ -55,11 +55,12 @@ async fn a_killed_node_is_replaced_in_one_command_under_load_and_never_comes_bac
     writers.progress().await;
 
     // It comes back with what it knew, and nobody listens: no message of it can raise a term.
-    eventually("the others have nothing more to do with it", || forgotten_by(&cluster, &[2, new])).await;
+    let others = [2, new];
+    eventually("the others have nothing more to do with it", || forgotten_by(&cluster, &others)).await;
     cluster.spawn(1);
     eventually("it is refused", || async { cluster.log(1).contains("refused: n2 was removed from the cluster") }).await;
     writers.progress().await;
-    assert!(forgotten_by(&cluster, &[2, new]).await);
+    assert!(forgotten_by(&cluster, &others).await);
     let told = writers.stop().await;
     told.check(&cluster.client()).await;
     assert_eq!(cluster.ask(&["nodes"])["removed"], json!([2]));
