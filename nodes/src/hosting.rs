@@ -140,3 +140,41 @@ impl Hosting {
         self.stores.close().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use quorate::HostConfig;
+    use quorate::env::RealEnv;
+    use quorate::transport::MemoryNetwork;
+    use quorate::types::ClusterId;
+    use quorate_statemachines::register::RegisterMachine;
+
+    use super::*;
+
+    const ID: GroupId = GroupId(1);
+
+    async fn start(failure: &Failure) -> Hosting {
+        let env: Arc<dyn Env> = Arc::new(RealEnv);
+        let (node, network) = (NodeId(1), MemoryNetwork::new(Arc::clone(&env), 1));
+        let host = Host::new(HostConfig { node, cluster: ClusterId(1) }, Arc::clone(&env), network.transport(node));
+        let hosting = Hosting::new(host, env, Stores::in_memory(), GroupOptions::default(), failure.clone());
+        hosting.start(ID, RegisterMachine::new(), BTreeSet::from([node])).await.expect("a replica");
+        hosting
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_ends_unasked_is_told_of_and_one_that_is_shut_down_is_not() {
+        let failure = Failure::default();
+        let hosting = start(&failure).await;
+        hosting.host().stop_group(ID).await;
+        failure.told().await;
+        assert!(failure.error().expect("a reason").to_string().contains("cannot go on"));
+
+        let failure = Failure::default();
+        let hosting = start(&failure).await;
+        hosting.shutdown().await;
+        assert!(tokio::time::timeout(Duration::from_millis(50), failure.told()).await.is_err());
+    }
+}

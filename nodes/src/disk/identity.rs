@@ -26,11 +26,10 @@ pub(crate) trait Identity: Serialize + DeserializeOwned + PartialEq + Display {}
 /// Whether `dir` is `own`'s; false if it is nobody's yet.
 ///
 /// # Errors
-/// When it is somebody else's, or of another format, or holds something without saying whose it is.
+/// When it is somebody else's, or of another format, or damaged.
 pub(crate) fn is_claimed<I: Identity>(fs: &dyn Fs, dir: &Path, own: &I) -> anyhow::Result<bool> {
     let path = dir.join(FILE);
     if fs.metadata(&path)?.is_none() {
-        check_empty(fs, dir)?;
         return Ok(false);
     }
     let bytes = read_whole(fs, &path)?;
@@ -54,8 +53,12 @@ pub(crate) fn claim<I: Identity>(fs: &dyn Fs, dir: &Path, own: &I) -> anyhow::Re
     Ok(())
 }
 
-/// The identity is written before anything else: a directory with anything else but no identity is no node's, or has lost it.
-fn check_empty(fs: &dyn Fs, dir: &Path) -> anyhow::Result<()> {
+/// Finds that there is nothing in a directory that is nobody's. Where the identity is written before anything else, a directory
+/// with anything else but no identity is no node's, or has lost it.
+///
+/// # Errors
+/// When there is something.
+pub(crate) fn check_empty(fs: &dyn Fs, dir: &Path) -> anyhow::Result<()> {
     match fs.metadata(dir)? {
         None => Ok(()),
         Some(Metadata::File { .. }) => bail!("{} is a file", dir.display()),

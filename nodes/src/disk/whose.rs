@@ -1,10 +1,12 @@
 //! Whose the data of a binary on standard input and output is: the binary's, and of which of its nodes.
 
 use std::fmt::{self, Write as _};
+use std::path::Path;
 
+use quorate::fs::Fs;
 use serde::{Deserialize, Serialize};
 
-use super::identity::{FORMAT, Identity};
+use super::identity::{FORMAT, Identity, check_empty, claim, is_claimed};
 
 /// The topology that a directory's data makes sense in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +37,20 @@ impl Whose {
 }
 
 impl Identity for Whose {}
+
+impl Whose {
+    /// Makes `dir` this one's, if it is new, or finds that it is.
+    ///
+    /// # Errors
+    /// When it is anybody else's, or damaged, or holds something without saying whose it is.
+    pub(crate) fn take(&self, fs: &dyn Fs, dir: &Path) -> anyhow::Result<()> {
+        if is_claimed(fs, dir, self)? {
+            return Ok(());
+        }
+        check_empty(fs, dir)?;
+        claim(fs, dir, self)
+    }
+}
 
 impl fmt::Display for Whose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -70,11 +86,8 @@ pub(crate) fn directory_of(node: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use quorate::fs::{OpenMode, SimFs};
 
-    use quorate::fs::{Fs, OpenMode, SimFs};
-
-    use super::super::identity::{claim, is_claimed};
     use super::*;
 
     #[test]
@@ -82,9 +95,8 @@ mod tests {
         let (fs, dir) = (SimFs::new(), Path::new("/data"));
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let own = Whose::one("replica", "n1", names(&["n1", "n2"]));
-        assert!(!is_claimed(&fs, dir, &own).expect("nobody's"));
-        claim(&fs, dir, &own).expect("claimed");
-        assert!(is_claimed(&fs, dir, &own).expect("its own"));
+        own.take(&fs, dir).expect("new");
+        own.take(&fs, dir).expect("its own");
         let others = [
             Whose::one("replica", "n2", names(&["n1", "n2"])),
             Whose::one("replica", "n1", names(&["n1", "n2", "n3"])),
@@ -92,7 +104,7 @@ mod tests {
             Whose::whole("replica", names(&["n1", "n2"]), None),
         ];
         for other in others {
-            let refusal = is_claimed(&fs, dir, &other).expect_err("another's").to_string();
+            let refusal = other.take(&fs, dir).expect_err("another's").to_string();
             assert!(refusal.contains("the data of replica (node n1 alone) with the nodes n1, n2"), "{refusal}");
         }
     }
@@ -102,10 +114,10 @@ mod tests {
         let (fs, dir) = (SimFs::new(), Path::new("/data"));
         fs.create_dir_all(&dir.join("log")).expect("a directory");
         let own = Whose::whole("replica", vec!["n1".into()], None);
-        assert!(is_claimed(&fs, dir, &own).expect_err("strange").to_string().contains("holds log"));
+        assert!(own.take(&fs, dir).expect_err("strange").to_string().contains("holds log"));
         let file = fs.open(&dir.join("identity.json"), OpenMode::CreateNew).expect("a file");
         file.write_at(b"{\"format\":1,", 0).expect("written");
-        assert!(is_claimed(&fs, dir, &own).expect_err("damaged").to_string().contains("damaged"));
+        assert!(own.take(&fs, dir).expect_err("damaged").to_string().contains("damaged"));
     }
 
     #[test]

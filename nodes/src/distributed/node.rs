@@ -10,7 +10,7 @@ use quorate::transport::{PostConfig, PostTransport, Transport};
 use quorate::{Fatal, Group, GroupId, GroupOptions, Host, HostConfig, NodeId, StateMachine};
 
 use super::{DistributedOptions, Roster};
-use crate::disk::{Stores, Whose, begin_life, directory_of, identity, seed_of_life, small_log};
+use crate::disk::{Stores, Whose, begin_life, directory_of, seed_of_life, small_log};
 use crate::hosting::Hosting;
 use crate::stdio::peers::PeerMessage;
 use crate::stdio::{Failure, Outbox, PeerLines};
@@ -116,10 +116,7 @@ async fn open(what: &str, roster: &Roster, options: &DistributedOptions) -> anyh
     let Some(dir) = &options.data_dir else { return Ok((Stores::in_memory(), 0)) };
     let dir = dir.join(directory_of(roster.name()));
     let names = roster.names().values().map(ToString::to_string).collect();
-    let own = Whose::one(what, roster.name(), names);
-    if !identity::is_claimed(&RealFs, &dir, &own)? {
-        identity::claim(&RealFs, &dir, &own)?;
-    }
+    Whose::one(what, roster.name(), names).take(&RealFs, &dir)?;
     // The log is locked from here on.
     let stores = Stores::open(&dir, small_log()).await?;
     let lives = begin_life(&RealFs, &dir)?;

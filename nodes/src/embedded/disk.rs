@@ -13,7 +13,7 @@ use quorate::{Fatal, NodeId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use crate::disk::{Stores, Whose, begin_life, directory_of, identity, small_log};
+use crate::disk::{Stores, Whose, begin_life, directory_of, small_log};
 
 const BOOK: &str = "groups.json";
 
@@ -56,9 +56,7 @@ impl WorldDisk {
             std::io::ErrorKind::WouldBlock => anyhow::anyhow!("{} is in use", dir.display()),
             _ => error.into(),
         })?;
-        if !identity::is_claimed(&fs, dir, whose)? {
-            identity::claim(&fs, dir, whose)?;
-        }
+        whose.take(&fs, dir)?;
         let book = Mutex::new(read_book(&fs, &dir.join(BOOK))?);
         let lives = begin_life(&fs, dir)?;
         Ok(WorldDisk { dir: dir.to_owned(), lives, book, nodes: Mutex::default(), _lock: lock })

@@ -40,11 +40,7 @@ impl Masters {
             Some((nth, term)) => Office { epoch: term.epoch, primary: Some(self.name(nth)), ..Office::default() },
             None => self.newest_office().await.unwrap_or_default(),
         };
-        let primary = office.primary.as_deref();
-        let Some(failed) = self.nth(failed).filter(|_| primary == Some(failed)) else {
-            let error = ErrorReply::precondition(format!("{failed} is not the primary")).reason("not_primary");
-            return Err(error.hint("primary", primary.map_or(serde_json::Value::Null, Into::into)));
-        };
+        let failed = self.failed_primary(failed, office.primary.as_deref())?;
         let alive = |nth| self.group.power(nth) == Some(Power::Running);
         let to = to.map(|to| self.candidate_among(to, failed, alive)).transpose()?;
         if self.names.len() < 2 {
@@ -59,6 +55,14 @@ impl Masters {
             .field("new_primary", &*self.name(nth))
             .field("wal_entries_replayed", replayed)
             .field("failover_time_ms", u64::try_from(term.since.since(begun).as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// The master that is to be replaced, which must be the primary.
+    pub(super) fn failed_primary(&self, failed: &str, primary: Option<&str>) -> Result<usize, ErrorReply> {
+        self.nth(failed).filter(|_| primary == Some(failed)).ok_or_else(|| {
+            let error = ErrorReply::precondition(format!("{failed} is not the primary")).reason("not_primary");
+            error.hint("primary", primary.map_or(serde_json::Value::Null, Into::into))
+        })
     }
 
     /// The master that is to be the primary, which must be another one and live.

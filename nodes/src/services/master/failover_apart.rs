@@ -39,11 +39,7 @@ impl Masters {
         let not_started = || ErrorReply::unavailable("another failover is under way").reason("not_started");
         let _one_at_a_time = until(&self.env, deadline, self.failover.lock()).await.ok_or_else(not_started)?;
         let (before, office) = futures::join!(apart.roll_call(CALL), self.office_apart(apart, CALL));
-        let primary = office.primary.as_deref();
-        let Some(failed) = self.nth(failed).filter(|_| primary == Some(failed)) else {
-            let error = ErrorReply::precondition(format!("{failed} is not the primary")).reason("not_primary");
-            return Err(error.hint("primary", primary.map_or(serde_json::Value::Null, Into::into)));
-        };
+        let failed = self.failed_primary(failed, office.primary.as_deref())?;
         let alive = |nth: usize| before.get(nth).is_some_and(Option::is_some);
         let to = to.map(|to| self.candidate_among(to, failed, alive)).transpose()?;
         if self.names.len() < 2 {

@@ -53,7 +53,7 @@ struct Running {
 #[derive(Debug)]
 enum Home {
     Embedded { names: Vec<String>, group: Arc<EmbeddedGroup<RegisterMachine>> },
-    Distributed { node: DistributedNode, group: Group<RegisterMachine> },
+    Distributed { node: Box<DistributedNode>, group: Group<RegisterMachine> },
 }
 
 /// The name of the service, and of its group, where they are kept.
@@ -106,7 +106,7 @@ impl Running {
         let (node, group) = started.await.map_err(|fatal| unusable(&failure, fatal))?;
         let names = node.roster().names().iter().map(|(node, name)| (*node, name.to_string())).collect();
         let registers = Registers::new(names, Arc::clone(node.env()));
-        Ok(Running { registers, home: Home::Distributed { node, group } })
+        Ok(Running { registers, home: Home::Distributed { node: Box::new(node), group } })
     }
 
     async fn call(&self, node: &Group<RegisterMachine>, command: Command, call: &Call) -> Result<Reply, ErrorReply> {
