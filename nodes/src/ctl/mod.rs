@@ -5,6 +5,9 @@
 
 mod show;
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -128,6 +131,11 @@ enum Ctl {
         /// The node.
         to: u64,
     },
+    /// Copies all groups into a directory, while they are written to; `quorate restore` makes a new cluster of it.
+    Backup {
+        /// Where to. It is to be new, or empty.
+        dir: PathBuf,
+    },
     /// Has every server take a snapshot of a group.
     Snapshot {
         /// The group; `controller` is the configuration log's.
@@ -150,6 +158,9 @@ pub async fn run(flags: &CtlFlags) -> anyhow::Result<()> {
     }
     if let Ctl::Snapshot { group } = &flags.command {
         return snapshot(&clients, group).await;
+    }
+    if let Ctl::Backup { dir } = &flags.command {
+        return backup(&clients, dir, flags).await;
     }
     let mut client = first(&clients).await?;
     let said = match flags.command.clone() {
@@ -185,7 +196,7 @@ pub async fn run(flags: &CtlFlags) -> anyhow::Result<()> {
             client.transfer(proto::TransferRequest { group, to, timeout_ms }).await.map_err(told)?;
             show::Said { json: json!({ "leader": to }), text: format!("node {to} leads") }
         }
-        Ctl::Status | Ctl::Snapshot { .. } => return Ok(()),
+        Ctl::Status | Ctl::Snapshot { .. } | Ctl::Backup { .. } => return Ok(()),
     };
     said.print(flags.json);
     Ok(())
@@ -193,7 +204,7 @@ pub async fn run(flags: &CtlFlags) -> anyhow::Result<()> {
 
 fn client(server: &str) -> anyhow::Result<Client> {
     let endpoint = Endpoint::from_shared(format!("http://{server}")).with_context(|| format!("server {server}"))?;
-    Ok(QuorateClient::new(endpoint.connect_timeout(std::time::Duration::from_secs(2)).connect_lazy()))
+    Ok(QuorateClient::new(endpoint.connect_timeout(Duration::from_secs(2)).connect_lazy()))
 }
 
 /// The first server that answers.
@@ -240,6 +251,19 @@ async fn snapshot(clients: &[(String, Client)], group: &str) -> anyhow::Result<(
     if taken == 0 {
         bail!("no snapshot of {group} was taken");
     }
+    Ok(())
+}
+
+async fn backup(clients: &[(String, Client)], dir: &Path, flags: &CtlFlags) -> anyhow::Result<()> {
+    let servers: Vec<Client> = clients.iter().map(|(_, client)| client.clone()).collect();
+    let progress = |line| {
+        if !flags.json {
+            println!("{line}");
+        }
+    };
+    crate::backup::make(&servers, dir, Duration::from_millis(flags.timeout), progress).await?;
+    let text = format!("a backup is in {}", dir.display());
+    show::Said { json: json!({ "backup": dir.display().to_string() }), text }.print(flags.json);
     Ok(())
 }
 

@@ -83,6 +83,13 @@ pub struct ServerFlags {
     pub until_input_ends: bool,
 }
 
+impl ServerFlags {
+    /// The flags of a node that is not new.
+    pub(crate) fn of_node(config: PathBuf, node: u64, data_dir: PathBuf) -> Self {
+        ServerFlags { config, node: Some(node), data_dir: Some(data_dir), init: false, until_input_ends: false }
+    }
+}
+
 impl ServerConfig {
     /// Reads a file, and lets the flags have their way.
     ///

@@ -24,10 +24,10 @@ use super::reach::Served;
 use crate::kv::{Directory, Driver, DriverOptions, Reach};
 
 /// The configuration log's group.
-pub(super) const CONTROLLER: GroupId = GroupId(1);
+pub(crate) const CONTROLLER: GroupId = GroupId(1);
 
 /// The configuration log's name among the groups.
-pub(super) const CONTROLLER_NAME: &str = "controller";
+pub(crate) const CONTROLLER_NAME: &str = "controller";
 
 /// Shard groups have ids from here on; the ones below are for groups that a cluster has once.
 const SHARD_GROUPS: u64 = 1 << 16;
@@ -39,7 +39,7 @@ const ASK: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The id of a shard group: of its name alone, so that all nodes agree without a word.
-pub(super) fn group_id(gid: &Gid) -> GroupId {
+pub(crate) fn group_id(gid: &Gid) -> GroupId {
     GroupId(SHARD_GROUPS + XxHash3_64::oneshot(gid.0.as_bytes()) % (u64::MAX - SHARD_GROUPS))
 }
 

@@ -3,7 +3,9 @@
 //! - [`ServerConfig`]: who this node is and where it listens, from a file and from flags.
 //! - [`Server`]: starts everything on a data directory, and ends it in good order.
 //! - `groups`: follows the configuration log and hosts the groups that name this node.
-//! - `reach`: the way to a group, here or elsewhere. `api`: what clients ask. `http`: what operators look at.
+//! - `reach`: the way to a group, here or elsewhere. `api`: what clients ask, `multiplex` many at a time. `http`: what operators look
+//!   at.
+//! - [`Client`]: changes each key once, wherever it has to ask. [`CallStream`]: many calls over one stream.
 //!
 //! Promises: whatever was acknowledged is there again after a kill; a data directory serves one node of one cluster.
 //! Leaves out: who may call (mutual TLS between nodes; the client's port is for a trusted network).
@@ -11,13 +13,17 @@
 mod api;
 mod client;
 mod config;
+mod copy;
 mod groups;
 mod http;
 mod identity;
+mod multiplex;
 mod node;
 mod reach;
 mod run;
+mod stream;
 
+pub(crate) use groups::{CONTROLLER, CONTROLLER_NAME, group_id};
 pub(crate) use http::{as_json as status_json, lag as replica_lag};
 
 pub(crate) use identity::claim;
@@ -26,6 +32,7 @@ pub use client::{Client, ClientError};
 pub use config::{NodeAddress, ServerConfig, ServerFlags, TlsFiles, make_certs};
 pub use node::Server;
 pub use run::run;
+pub use stream::CallStream;
 
 /// The client API's messages, its client and its server, made from `proto/quorate.proto`.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
