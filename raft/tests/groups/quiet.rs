@@ -347,5 +347,7 @@ fn the_same_seed_gives_the_same_sleep_and_the_same_elections() {
     for (place, (first, second)) in first.iter().zip(&second).enumerate() {
         assert_eq!(first, second, "seed {seed}, moment {place}");
     }
-    assert_ne!(first, with_seed(seed + 1, history));
+    // Two seeds may well give the same at this pace of looks, but not many.
+    let differs = (1..=8).any(|more| with_seed(seed + more, history) != first);
+    assert!(differs, "seeds {seed} to {} all give the same", seed + 8);
 }
