@@ -1,10 +1,14 @@
-//! Makes the client API of `proto/quorate.proto`, without a protoc.
+//! Makes the client APIs of `proto/`, ours and what a benchmark needs of etcd's, without a protoc.
 
 use std::error::Error;
 
+const FILES: [&str; 2] = ["proto/quorate.proto", "proto/etcd.proto"];
+
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed=proto/quorate.proto");
-    let files = protox::compile(["proto/quorate.proto"], ["proto"])?;
+    for file in FILES {
+        println!("cargo::rerun-if-changed={file}");
+    }
+    let files = protox::compile(FILES, ["proto"])?;
     tonic_prost_build::configure().compile_fds(files)?;
     Ok(())
 }

@@ -2,6 +2,8 @@
 //!
 //! Promises: a binary under `bin/` parses its options, wires a service and runs it; everything else is here.
 
+pub mod backup;
+pub mod bench;
 pub mod ctl;
 pub mod demo;
 pub mod distributed;

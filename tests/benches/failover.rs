@@ -16,6 +16,9 @@ use quorate_nodes::stdio::{ErrorReply, Fault, FaultAction, Reply};
 use quorate_statemachines::master::{FilePath, MasterOp};
 use quorate_tests::gaps::{Acknowledged, quantile};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const CLIENTS: usize = 8;
 const TIMEOUT: Duration = Duration::from_secs(10);
 

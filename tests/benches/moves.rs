@@ -18,6 +18,9 @@ use quorate_statemachines::slot::shard_of;
 use quorate_statemachines::{ConfigNumber, Gid, ShardId};
 use quorate_tests::gaps::{Acknowledged, quantile};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const TIMEOUT: Duration = Duration::from_secs(60);
 const SHARDS: u32 = 2;
 const SHARD: ShardId = ShardId(0);

@@ -18,6 +18,9 @@ use quorate_sql::json;
 use quorate_sql::service::{Coordinator, CoordinatorOptions};
 use serde_json::{Value, json};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const INSERTED_AT_ONCE: i64 = 20_000;
 const ROUNDS: usize = 15;
 const LATE_ROUNDS: usize = 200;

@@ -7,6 +7,9 @@ use clap::Parser;
 use quorate_nodes::services::{Master, MasterOptions};
 use quorate_nodes::stdio::{StdioOptions, run};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(version, about)]
 struct Cli {

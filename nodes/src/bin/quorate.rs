@@ -4,11 +4,16 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use quorate_nodes::backup::{self, RestoreFlags};
+use quorate_nodes::bench::{self, BenchFlags};
 use quorate_nodes::ctl::{self, CtlFlags};
 use quorate_nodes::demo::{self, DemoOptions};
 use quorate_nodes::server::{self, RecoverFlags, ServerFlags};
 use quorate_nodes::up::{self, UpFlags};
 use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Linearizable, fault-tolerant services from deterministic state machines.
 ///
@@ -17,8 +22,19 @@ use tracing_subscriber::EnvFilter;
 #[derive(Parser)]
 #[command(name = "quorate", version, arg_required_else_help = true)]
 struct Cli {
+    /// How the log on standard error is written; RUST_LOG says what of it, as in `info,quorate=debug`.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log: LogFormat,
     #[command(subcommand)]
     command: Command,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// An object a line.
+    Json,
 }
 
 #[derive(Subcommand)]
@@ -35,6 +51,10 @@ enum Command {
     /// The last resort of a group whose quorum is lost for good: it goes on with what one node has. Run on that node while
     /// its server does not; tells what may be lost, and changes nothing unless that is accepted.
     Recover(RecoverFlags),
+    /// Makes the data directory of a node of a new cluster from a backup (`quorate ctl backup`).
+    Restore(RestoreFlags),
+    /// Operations a second of a durable cluster, how long they take and what they cost; beside etcd if one is there.
+    Bench(BenchFlags),
     /// Certificates for trying a cluster with TLS: an authority and one certificate for each node.
     Certs {
         /// Where to put them.
@@ -60,11 +80,11 @@ impl Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(cli.command.filter()));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match cli.log {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
     let run = || -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         match &cli.command {
@@ -73,6 +93,8 @@ fn main() -> ExitCode {
             Command::Up(flags) => runtime.block_on(up::run(flags)),
             Command::Ctl(flags) => runtime.block_on(ctl::run(flags)),
             Command::Recover(flags) => runtime.block_on(server::recover(flags)),
+            Command::Restore(flags) => runtime.block_on(backup::restore(flags)),
+            Command::Bench(flags) => runtime.block_on(bench::run(flags)),
             Command::Certs { dir, nodes } => server::make_certs(dir, nodes),
         }
     };

@@ -8,6 +8,9 @@ use quorate_nodes::distributed::DistributedOptions;
 use quorate_nodes::services::Replica;
 use quorate_nodes::stdio::{StdioOptions, run};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(version, about)]
 struct Cli {

@@ -6,6 +6,9 @@
 mod nodes;
 mod show;
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -131,6 +134,11 @@ enum Ctl {
         /// The node.
         to: u64,
     },
+    /// Copies all groups into a directory, while they are written to; `quorate restore` makes a new cluster of it.
+    Backup {
+        /// Where to. It is to be new, or empty.
+        dir: PathBuf,
+    },
     /// Has every server take a snapshot of a group.
     Snapshot {
         /// The group; `controller` is the configuration log's.
@@ -139,7 +147,7 @@ enum Ctl {
 }
 
 /// How long a server may take to reach the configuration log before another one is asked.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 type Client = QuorateClient<Channel>;
 
@@ -160,6 +168,9 @@ pub async fn run(flags: &CtlFlags) -> anyhow::Result<()> {
     if let Ctl::Nodes(command) = &flags.command {
         nodes::run(&clients, command, flags.json).await?.print(flags.json);
         return Ok(());
+    }
+    if let Ctl::Backup { dir } = &flags.command {
+        return backup(&clients, dir, flags).await;
     }
     let mut client = first(&clients).await?;
     let said = match flags.command.clone() {
@@ -195,7 +206,7 @@ pub async fn run(flags: &CtlFlags) -> anyhow::Result<()> {
             client.transfer(proto::TransferRequest { group, to, timeout_ms }).await.map_err(told)?;
             show::Said { json: json!({ "leader": to }), text: format!("node {to} leads") }
         }
-        Ctl::Status | Ctl::Snapshot { .. } | Ctl::Nodes(_) => return Ok(()),
+        Ctl::Status | Ctl::Snapshot { .. } | Ctl::Backup { .. } | Ctl::Nodes(_) => return Ok(()),
     };
     said.print(flags.json);
     Ok(())
@@ -203,7 +214,7 @@ pub async fn run(flags: &CtlFlags) -> anyhow::Result<()> {
 
 fn client(server: &str) -> anyhow::Result<Client> {
     let endpoint = Endpoint::from_shared(format!("http://{server}")).with_context(|| format!("server {server}"))?;
-    Ok(QuorateClient::new(endpoint.connect_timeout(std::time::Duration::from_secs(2)).connect_lazy()))
+    Ok(QuorateClient::new(endpoint.connect_timeout(Duration::from_secs(2)).connect_lazy()))
 }
 
 /// The first server that reaches the configuration log; if none does, the first that answers. One that is cut off, or was
@@ -254,6 +265,19 @@ async fn snapshot(clients: &[(String, Client)], group: &str) -> anyhow::Result<(
     if taken == 0 {
         bail!("no snapshot of {group} was taken");
     }
+    Ok(())
+}
+
+async fn backup(clients: &[(String, Client)], dir: &Path, flags: &CtlFlags) -> anyhow::Result<()> {
+    let servers: Vec<Client> = clients.iter().map(|(_, client)| client.clone()).collect();
+    let progress = |line| {
+        if !flags.json {
+            println!("{line}");
+        }
+    };
+    crate::backup::make(&servers, dir, Duration::from_millis(flags.timeout), progress).await?;
+    let text = format!("a backup is in {}", dir.display());
+    show::Said { json: json!({ "backup": dir.display().to_string() }), text }.print(flags.json);
     Ok(())
 }
 

@@ -9,26 +9,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate::sessions::Stamp;
+use quorate::snapshot::Snapshot;
 use quorate::transport::Change as AdminChange;
 use quorate::transport::grpc::GrpcTransport;
 use quorate::{AdminError, ClientId, Consistency, Described, Group, NodeId, RemoteGroup, StateMachine};
 use quorate_statemachines::configlog::{self, Command, NodeChange, NodeRefusal, Query, Refusal, server_node};
-use quorate_statemachines::kv::{Json, KvOp, Outcome};
+use quorate_statemachines::kv::{Json, KvAnswer, KvOp, KvQuery, Outcome};
 use quorate_statemachines::{Gid, ShardId};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::config::ServerConfig;
+use super::copy::{self, PieceStream};
 use super::groups::{CONTROLLER_NAME, Groups, group_id};
+use super::multiplex::{self, AnswerStream};
 use super::nodes;
 use super::proto::change_request::Change;
 use super::proto::quorate_server::{Quorate, QuorateServer};
 use super::proto::{self, change_reply};
 use super::reach::Served;
-use crate::kv::{KvClient, KvError, ScanRange};
+use crate::kv::{KvClient, KvError, Reach, ScanRange};
 
 /// How long a call may take that does not say.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -178,6 +181,16 @@ impl Api {
     }
 }
 
+/// A copy of the replica on this node.
+async fn copy_here<M: StateMachine>(name: &str, served: &Served<M>, timeout: Duration) -> Result<Snapshot, Status> {
+    let here = served.here().ok_or_else(|| nowhere(name))?;
+    here.copy(timeout).await.map_err(|error| rejected(Status::unavailable(error.to_string())))
+}
+
+fn nowhere(name: &str) -> Status {
+    rejected(Status::not_found(format!("{name} has no replica on this node")))
+}
+
 fn replica<M: StateMachine>(name: &str, group: &Group<M>) -> proto::Replica {
     let id = group.id();
     let known = Described::from(group.status());
@@ -266,6 +279,12 @@ impl Quorate for Api {
         let item =
             |(key, value): (Arc<str>, Json)| proto::Item { key: key.to_string(), value: value.text().to_owned() };
         Ok(Response::new(proto::ScanReply { items: page.items.into_iter().map(item).collect(), more: page.more }))
+    }
+
+    type MultiplexStream = AnswerStream;
+
+    async fn multiplex(&self, calls: Request<Streaming<proto::Calls>>) -> Result<Response<AnswerStream>, Status> {
+        Ok(Response::new(multiplex::answer_all(self.clone(), calls.into_inner())))
     }
 
     async fn join(&self, request: Request<proto::JoinRequest>) -> Result<Response<proto::Numbered>, Status> {
@@ -386,9 +405,35 @@ impl Quorate for Api {
         change_remote(self.group(&group)?.remote(), change, timeout).await
     }
 
+    type CopyStream = PieceStream;
+
+    async fn copy(&self, request: Request<proto::CopyRequest>) -> Result<Response<PieceStream>, Status> {
+        let proto::CopyRequest { group: name, number, timeout_ms } = request.into_inner();
+        let timeout = timeout(timeout_ms);
+        let copied = if name == CONTROLLER_NAME {
+            copy_here(&name, self.0.groups.configs(), timeout).await?
+        } else {
+            let served = self.group(&name)?;
+            // Asked before the copy is made: it cannot go on from there before the configuration log does.
+            let work = served.read(Consistency::Linearizable, &KvQuery::Work, timeout, 0).await;
+            match work.map_err(|error| rejected(Status::unavailable(error.to_string())))?.answer {
+                KvAnswer::Work(work) if work.settled && work.number.0 == number => {}
+                _ => {
+                    let text = format!("group {name} has not settled at configuration {number}");
+                    return Err(rejected(Status::failed_precondition(text)));
+                }
+            }
+            copy_here(&name, &served, timeout).await?
+        };
+        let Some(last) = copied.meta.last else {
+            return Err(rejected(Status::failed_precondition(format!("there is nothing in group {name} yet"))));
+        };
+        Ok(Response::new(copy::pieces(copied, last)))
+    }
+
     async fn snapshot(&self, request: Request<proto::SnapshotRequest>) -> Result<Response<proto::Done>, Status> {
         let name = request.into_inner().group;
-        let nowhere = || rejected(Status::failed_precondition(format!("{name} has no replica on this node")));
+        let nowhere = || nowhere(&name);
         let taken = if name == CONTROLLER_NAME {
             self.0.groups.configs().here().ok_or_else(nowhere)?.snapshot(TIMEOUT).await
         } else {
@@ -398,7 +443,8 @@ impl Quorate for Api {
     }
 }
 
-fn timeout(ms: u64) -> Duration {
+/// How long a call may take that says so many milliseconds.
+pub(super) fn timeout(ms: u64) -> Duration {
     if ms == 0 { TIMEOUT } else { Duration::from_millis(ms).min(TIMEOUT_MAX) }
 }
 
@@ -421,6 +467,11 @@ fn rejected(status: Status) -> Status {
 
 fn unknown(status: Status) -> Status {
     with_outcome(status, "unknown")
+}
+
+/// Whether a change that failed so may have happened.
+pub(super) fn is_unknown(status: &Status) -> bool {
+    status.metadata().get(OUTCOME).is_none_or(|outcome| outcome != "rejected")
 }
 
 /// How a failed operation is told.

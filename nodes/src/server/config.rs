@@ -88,6 +88,20 @@ pub struct ServerFlags {
     pub until_input_ends: bool,
 }
 
+impl ServerFlags {
+    /// The flags of a node that is not new.
+    pub(crate) fn of_node(config: PathBuf, node: u64, data_dir: PathBuf) -> Self {
+        ServerFlags {
+            config,
+            node: Some(node),
+            data_dir: Some(data_dir),
+            init: false,
+            join: false,
+            until_input_ends: false,
+        }
+    }
+}
+
 impl ServerConfig {
     /// Reads a file, and lets the flags have their way.
     ///
@@ -141,7 +155,7 @@ impl ServerConfig {
             http: node.http.map(|http| http.to_string()),
         };
         let nodes = self.nodes.iter().map(|node| (NodeId(node.id), addresses(node))).collect();
-        Book { nodes, controllers: self.controllers(), ..Book::default() }
+        Book { cluster: self.cluster(), nodes, controllers: self.controllers(), ..Book::default() }
     }
 
     /// The nodes that replicate the configuration log when the cluster begins.

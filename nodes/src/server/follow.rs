@@ -156,7 +156,8 @@ impl Follower {
             }
         };
         let (answer, _) = self.ask(Query::Book).await?;
-        if let Some(book) = answer.book() {
+        // Another cluster's, of which this one was restored, says nothing of these nodes.
+        if let Some(book) = answer.book().filter(|book| book.is_of(self.groups.beginning().cluster)) {
             self.groups.memory().take_book(book)?;
         }
         Ok(seen)
@@ -248,8 +249,8 @@ impl Follower {
         if !leads || book.is_begun() {
             return;
         }
-        let Book { nodes, controllers, .. } = self.groups.beginning().clone();
-        let begin = Command::Nodes(NodeChange::Begin { nodes, controllers });
+        let Book { cluster, nodes, controllers, .. } = self.groups.beginning().clone();
+        let begin = Command::Nodes(NodeChange::Begin { cluster, nodes, controllers });
         // Whether it was carried out, the log will tell.
         if let Err(error) = self.groups.configs().write(&begin, ASK, 0).await {
             tracing::debug!(%error, "the cluster's nodes are not written down yet");

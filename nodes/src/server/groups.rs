@@ -29,16 +29,16 @@ use super::reach::Served;
 use crate::kv::{Directory, Driver, DriverOptions, Reach};
 
 /// The configuration log's group.
-pub(super) const CONTROLLER: GroupId = GroupId(1);
+pub(crate) const CONTROLLER: GroupId = GroupId(1);
 
 /// The configuration log's name among the groups.
-pub(super) const CONTROLLER_NAME: &str = "controller";
+pub(crate) const CONTROLLER_NAME: &str = "controller";
 
 /// Shard groups have ids from here on; the ones below are for groups that a cluster has once.
 const SHARD_GROUPS: u64 = 1 << 16;
 
 /// The id of a shard group: of its name alone, so that all nodes agree without a word.
-pub(super) fn group_id(gid: &Gid) -> GroupId {
+pub(crate) fn group_id(gid: &Gid) -> GroupId {
     GroupId(SHARD_GROUPS + XxHash3_64::oneshot(gid.0.as_bytes()) % (u64::MAX - SHARD_GROUPS))
 }
 
@@ -261,7 +261,7 @@ impl Groups {
     }
 
     fn wishes(&self, gid: Option<Gid>, known: watch::Receiver<BTreeSet<NodeId>>) -> Wishes {
-        Wishes { configs: Arc::clone(&self.configs), gid, known }
+        Wishes { configs: Arc::clone(&self.configs), cluster: self.beginning.cluster, gid, known }
     }
 
     fn drive(&self, gid: &Gid, own: Group<KvMachine>) {

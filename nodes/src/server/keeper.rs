@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate::{AdminError, Consistency, Group, Membership, NodeId, StateMachine};
+use quorate::{AdminError, ClusterId, Consistency, Group, Membership, NodeId, StateMachine};
 use quorate_statemachines::Gid;
 use quorate_statemachines::configlog::{Answer, ConfigLog, Query, server_node};
 use tokio::sync::watch;
@@ -35,6 +35,7 @@ const ASK: Duration = Duration::from_secs(1);
 /// Whom the configuration wants to replicate a group.
 pub(super) struct Wishes {
     pub(super) configs: Arc<Served<ConfigLog>>,
+    pub(super) cluster: ClusterId,
     /// The shard group; `None` for the configuration log's own.
     pub(super) gid: Option<Gid>,
     /// What this node knows of it.
@@ -44,7 +45,7 @@ pub(super) struct Wishes {
 impl Wishes {
     /// Asks the log itself: what this node knows may be old. `None` when it does not say.
     async fn confirmed(&self) -> Option<BTreeSet<NodeId>> {
-        let book = self.ask(Query::Book).await?.book().filter(|book| book.is_begun())?;
+        let book = self.ask(Query::Book).await?.book().filter(|book| book.is_of(self.cluster))?;
         let Some(gid) = &self.gid else { return Some(book.controllers.clone()) };
         let config = self.ask(Query::Latest).await?.config()?;
         let servers = config.groups.get(gid).or_else(|| book.left.get(gid))?;

@@ -57,7 +57,8 @@ pub(super) fn addressed(node: proto::Node) -> Result<(NodeId, NodeAddresses), St
 /// Asks all nodes that may know what they know.
 pub(super) async fn placements(groups: &Groups, book: Arc<Book>, config: Arc<Config>) -> Placements {
     let known = groups.known().all();
-    let controllers = if book.is_begun() { &book.controllers } else { &groups.beginning().controllers };
+    let beginning = groups.beginning();
+    let controllers = if book.is_of(beginning.cluster) { &book.controllers } else { &beginning.controllers };
     let mut placed =
         vec![placed(CONTROLLER_NAME, controllers.clone(), false, Some(Arc::clone(groups.configs()))).await];
     let here = config.groups.iter().map(|(gid, servers)| (gid, servers, false));

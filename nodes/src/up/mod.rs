@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use tonic::transport::Endpoint;
 
+use crate::backup::restore_node;
 use crate::server::proto::quorate_client::QuorateClient;
 use crate::server::proto::{ConfigurationRequest, Group, JoinRequest};
 use crate::server::{NodeAddress, ServerConfig, claim};
@@ -54,6 +55,9 @@ pub struct UpFlags {
     /// hundred ports further, operators two hundred.
     #[arg(long, default_value_t = 7001)]
     port: u16,
+    /// A new cluster is made of a backup (`quorate ctl backup`), and has its groups and shards. It needs all of its nodes (`--nodes`).
+    #[arg(long)]
+    from: Option<PathBuf>,
     /// A node that dies stays dead.
     #[arg(long)]
     no_restart: bool,
@@ -65,52 +69,120 @@ struct Node {
     child: Option<Child>,
 }
 
+impl UpFlags {
+    /// A new cluster to be measured: one group on three nodes, which stay dead if they die.
+    pub(crate) fn bench(dir: PathBuf, port: u16) -> Self {
+        UpFlags { dir, nodes: 3, groups: 1, shards: 16, port, from: None, no_restart: true }
+    }
+}
+
+/// A cluster of processes on this machine.
+pub(crate) struct Local {
+    dir: PathBuf,
+    nodes: Vec<Node>,
+}
+
+impl Local {
+    /// Starts all nodes, and waits until they serve.
+    ///
+    /// # Errors
+    /// When the cluster cannot be made, or does not serve.
+    pub(crate) async fn start(flags: &UpFlags) -> anyhow::Result<Local> {
+        let path = flags.dir.join(CONFIG);
+        let config = match path.exists() {
+            true => read(&path)?,
+            false => make(flags, &path).await?,
+        };
+        let mut local = Local { dir: flags.dir.clone(), nodes: Vec::new() };
+        for address in &config.nodes {
+            local.nodes.push(Node { address: address.clone(), child: Some(start(&flags.dir, address)?) });
+        }
+        tokio::select! {
+            ready = ready(flags, &config) => ready?,
+            died = died(&mut local.nodes) => {
+                let (node, status) = died;
+                let log = log_of(&local.dir, node);
+                bail!("node {node} ended ({status}); {} says why", log.display());
+            }
+        }
+        Ok(local)
+    }
+
+    /// Where clients are answered.
+    pub(crate) fn servers(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.address.client.to_string()).collect()
+    }
+
+    /// The processes that run.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.nodes.iter().filter_map(|node| node.child.as_ref()?.id()).collect()
+    }
+
+    /// Says who dies, and starts it again; for ever.
+    async fn watch(&mut self, restart: bool) -> anyhow::Result<()> {
+        loop {
+            let (id, status) = died(&mut self.nodes).await;
+            if !restart {
+                println!("node {id} ended: {status}");
+                continue;
+            }
+            println!("node {id} ended: {status}; it is started again");
+            tokio::time::sleep(AGAIN).await;
+            for node in self.nodes.iter_mut().filter(|node| node.address.id == id) {
+                node.child = Some(start(&self.dir, &node.address)?);
+                println!("node {id}: process {}", pid(node));
+            }
+        }
+    }
+
+    fn show(&self) {
+        println!("a cluster of {} nodes in {}; Ctrl-C ends it", self.nodes.len(), self.dir.display());
+        for node in &self.nodes {
+            let NodeAddress { id, client, http, .. } = &node.address;
+            let http = http.map(|http| format!(", http://{http}/ for operators")).unwrap_or_default();
+            println!("node {id}: clients at {client}{http}, process {}", pid(node));
+        }
+        println!("try: quorate ctl --servers {} status", self.servers().join(","));
+    }
+
+    /// Ends all nodes in good order; one that takes too long is killed.
+    pub(crate) async fn end(mut self) {
+        for node in &mut self.nodes {
+            // Its input ends, and so does it.
+            drop(node.child.as_mut().and_then(|child| child.stdin.take()));
+        }
+        let deadline = Instant::now() + ENDING;
+        for node in &mut self.nodes {
+            let Some(child) = &mut node.child else { continue };
+            if tokio::time::timeout_at(deadline, child.wait()).await.is_err() {
+                println!("node {} takes too long and is killed", node.address.id);
+                // It may have ended by itself just now.
+                let _ = child.kill().await;
+            }
+        }
+    }
+}
+
 /// Runs a cluster until a signal.
 ///
 /// # Errors
 /// When it cannot be made, or does not serve.
 pub async fn run(flags: &UpFlags) -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let path = flags.dir.join(CONFIG);
-    let config = match path.exists() {
-        true => read(&path)?,
-        false => make(flags, &path)?,
+    // Before it serves there is nothing to hand over: a signal kills its nodes.
+    let mut local = tokio::select! {
+        local = Local::start(flags) => local?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
     };
-    let mut nodes: Vec<Node> = Vec::new();
-    for address in &config.nodes {
-        nodes.push(Node { address: address.clone(), child: Some(start(&flags.dir, address)?) });
-    }
-    let watched = async {
-        tokio::select! {
-            ready = ready(flags, &config) => ready?,
-            died = died(&mut nodes) => {
-                let (node, status) = died;
-                let log = log_of(&flags.dir, node);
-                bail!("node {node} ended ({status}); {} says why", log.display());
-            }
-        }
-        show(&flags.dir, &nodes);
-        loop {
-            let (id, status) = died(&mut nodes).await;
-            if flags.no_restart {
-                println!("node {id} ended: {status}");
-                continue;
-            }
-            println!("node {id} ended: {status}; it is started again");
-            tokio::time::sleep(AGAIN).await;
-            for node in nodes.iter_mut().filter(|node| node.address.id == id) {
-                node.child = Some(start(&flags.dir, &node.address)?);
-                println!("node {id}: process {}", pid(node));
-            }
-        }
-    };
+    local.show();
     let result: anyhow::Result<()> = tokio::select! {
-        result = watched => result,
+        result = local.watch(!flags.no_restart) => result,
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
     println!("ending");
-    end(&mut nodes).await;
+    local.end().await;
     result
 }
 
@@ -120,7 +192,7 @@ fn read(path: &Path) -> anyhow::Result<ServerConfig> {
 }
 
 /// Describes a new cluster.
-fn make(flags: &UpFlags, path: &Path) -> anyhow::Result<ServerConfig> {
+async fn make(flags: &UpFlags, path: &Path) -> anyhow::Result<ServerConfig> {
     ensure!((1..=99).contains(&flags.nodes), "a cluster here has 1 to 99 nodes");
     ensure!(flags.groups >= 1, "a cluster needs a group");
     let last = u64::from(flags.port) + 200 + flags.nodes;
@@ -143,6 +215,10 @@ fn make(flags: &UpFlags, path: &Path) -> anyhow::Result<ServerConfig> {
     std::fs::create_dir_all(&flags.dir).with_context(|| format!("cannot make {}", flags.dir.display()))?;
     // Here and never again: a node whose directory is gone has lost its disk, and is not to be taken for a new one.
     for node in &config.nodes {
+        if let Some(backup) = &flags.from {
+            restore_node(backup, &config, node.id, &data_dir(&flags.dir, node.id)).await?;
+            continue;
+        }
         claim(&RealFs, &data_dir(&flags.dir, node.id), config.cluster, node.id, true)?;
     }
     std::fs::write(path, toml::to_string(&config)?).with_context(|| format!("cannot write {}", path.display()))?;
@@ -217,34 +293,6 @@ async fn ready(flags: &UpFlags, config: &ServerConfig) -> anyhow::Result<()> {
         if let Err(status) = client.join(join).await {
             ensure!(Instant::now() < deadline, "the cluster takes no groups: {}", status.message());
             tokio::time::sleep(LOOK).await;
-        }
-    }
-}
-
-fn show(dir: &Path, nodes: &[Node]) {
-    println!("a cluster of {} nodes in {}; Ctrl-C ends it", nodes.len(), dir.display());
-    for node in nodes {
-        let NodeAddress { id, client, http, .. } = &node.address;
-        let http = http.map(|http| format!(", http://{http}/ for operators")).unwrap_or_default();
-        println!("node {id}: clients at {client}{http}, process {}", pid(node));
-    }
-    let servers: Vec<_> = nodes.iter().map(|node| node.address.client.to_string()).collect();
-    println!("try: quorate ctl --servers {} status", servers.join(","));
-}
-
-/// Ends all nodes in good order; one that takes too long is killed.
-async fn end(nodes: &mut [Node]) {
-    for node in nodes.iter_mut() {
-        // Its input ends, and so does it.
-        drop(node.child.as_mut().and_then(|child| child.stdin.take()));
-    }
-    let deadline = Instant::now() + ENDING;
-    for node in nodes.iter_mut() {
-        let Some(child) = &mut node.child else { continue };
-        if tokio::time::timeout_at(deadline, child.wait()).await.is_err() {
-            println!("node {} takes too long and is killed", node.address.id);
-            // It may have ended by itself just now.
-            let _ = child.kill().await;
         }
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Cluster {
     running: Vec<Option<Child>>,
     /// How many nodes the cluster began with; the others joined it, each with a file of its own.
     founders: usize,
+    /// What else nodes are told when they start.
+    pub(crate) flags: Vec<String>,
 }
 
 /// Addresses that nobody has at the moment.
@@ -42,6 +44,11 @@ impl Cluster {
 
     /// Describes a cluster that does not run.
     pub(crate) fn described(nodes: usize) -> Cluster {
+        Cluster::numbered(17, nodes)
+    }
+
+    /// Describes a cluster of this number that does not run.
+    pub(crate) fn numbered(cluster: u64, nodes: usize) -> Cluster {
         let dir = tempfile::tempdir().expect("a directory");
         let addresses = free_addresses(nodes * 2);
         let node = |nth: usize| NodeAddress {
@@ -51,7 +58,7 @@ impl Cluster {
             http: None,
         };
         let config = ServerConfig {
-            cluster: 17,
+            cluster,
             node: None,
             data_dir: None,
             controllers: Vec::new(),
@@ -59,7 +66,7 @@ impl Cluster {
             nodes: (0..nodes).map(node).collect(),
         };
         std::fs::write(dir.path().join("quorate.toml"), toml::to_string(&config).expect("TOML")).expect("a file");
-        Cluster { dir, config, running: (0..nodes).map(|_| None).collect(), founders: nodes }
+        Cluster { dir, config, running: (0..nodes).map(|_| None).collect(), founders: nodes, flags: Vec::new() }
     }
 
     /// Describes one more node, which is to join. Its file names the first nodes and itself.
@@ -147,6 +154,7 @@ impl Cluster {
         if !self.data(nth).exists() {
             command.arg(if nth < self.founders { "--init" } else { "--join" });
         }
+        command.args(&self.flags);
         let log = File::options().create(true).append(true).open(self.dir().join(format!("n{}.log", nth + 1)));
         let child = command.stdout(Stdio::null()).stderr(log.expect("a log")).spawn().expect("it starts");
         self.running[nth] = Some(child);
@@ -197,7 +205,7 @@ impl Cluster {
         text
     }
 
-    fn addresses(&self) -> Vec<String> {
+    pub(crate) fn addresses(&self) -> Vec<String> {
         self.config.nodes.iter().map(|node| node.client.to_string()).collect()
     }
 

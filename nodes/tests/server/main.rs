@@ -1,5 +1,6 @@
 //! Servers as the processes that they are: killed, ended, started again, told wrong things.
 
+mod backup;
 mod cluster;
 mod killed;
 mod membership;

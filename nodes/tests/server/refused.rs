@@ -34,3 +34,16 @@ fn a_configuration_that_cannot_be_read_is_named() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && text.contains("quorate.toml"), "{text}");
 }
+
+#[tokio::test]
+async fn a_log_for_programs_is_an_object_a_line() {
+    let mut cluster = Cluster::described(1);
+    cluster.flags = vec!["--log".into(), "json".into()];
+    cluster.spawn(0);
+    cluster.join_through(0, "g1").await;
+    cluster.terminate(0).await;
+    let log = cluster.log(0);
+    let lines: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect();
+    assert!(lines.iter().any(|line| line["message"] == "ready" && line["level"] == "INFO"), "{log}");
+}

@@ -199,6 +199,12 @@ impl Shared {
         failure
     }
 
+    /// The state as it is applied now.
+    pub(crate) fn copy(&self) -> Snapshot {
+        let (meta, view) = self.view();
+        Snapshot { meta, view }
+    }
+
     fn view(&self) -> (SnapshotMeta, View) {
         let state = self.read();
         (state.meta(), state.view())

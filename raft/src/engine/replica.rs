@@ -32,7 +32,7 @@ use crate::host::Caller;
 use crate::log::{Entry, Full, LogStore, Write};
 use crate::machine::{Machine, Undecodable};
 use crate::metrics::HostMetrics;
-use crate::snapshot::SnapshotStore;
+use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::transport::{Append, Appended, ReadIndex, Reply, Request};
 use crate::types::{GroupId, Index, Membership, NodeId};
 use crate::watch;
@@ -343,6 +343,11 @@ impl Replica {
     /// Starts to take a snapshot.
     pub(crate) async fn start_snapshot(&self) -> Result<(), Fatal> {
         self.raft.trigger().snapshot().await.map_err(|fatal| self.fatal(&fatal))
+    }
+
+    /// The state as it is applied now.
+    pub(crate) fn copy(&self) -> Snapshot {
+        self.shared.copy()
     }
 
     /// Has the log drop what the newest snapshot covers, but for the last entries.

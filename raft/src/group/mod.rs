@@ -24,6 +24,7 @@ use crate::log::{Action, Write};
 use crate::machine::{Machine, StateMachine, decode, encode};
 use crate::reads::{Consistency, ReadReply};
 use crate::sessions::Stamp;
+use crate::snapshot::Snapshot;
 use crate::transport::{Change, WriteOutcome};
 use crate::types::{ClientId, GroupId, Index, LogId, NodeId};
 use crate::watch;
@@ -276,6 +277,16 @@ impl<M: StateMachine> Group<M> {
                 return Err(Unknown::Deadline(timeout).into());
             }
         }
+    }
+
+    /// A copy of the state, sessions included, with every write in it that was acknowledged before the call. It is a view:
+    /// writes go on, and it does not see them. [`crate::snapshot::restore`] makes a group of it.
+    ///
+    /// # Errors
+    /// [`ReadError`] when this replica could not prove in time that it has caught up.
+    pub async fn copy(&self, timeout: Duration) -> Result<Snapshot, ReadError> {
+        self.core.catch_up_to_read_index(timeout).await?;
+        Ok(self.core.replica.copy())
     }
 
     /// Stops this node's replica. What its stores hold stays.

@@ -34,7 +34,7 @@ impl GroupCore {
     }
 
     /// On any replica: waits until it has applied a read index that was asked of the leader after the call.
-    pub(super) async fn catch_up_to_read_index(self: &Arc<Self>, timeout: Duration) -> Result<(), ReadError> {
+    pub(crate) async fn catch_up_to_read_index(self: &Arc<Self>, timeout: Duration) -> Result<(), ReadError> {
         let mut route = Route::new(self, timeout);
         loop {
             let target = route.next().await?;

@@ -7,6 +7,7 @@
 pub mod disk;
 mod memory;
 mod records;
+mod restore;
 
 use std::fmt;
 use std::io;
@@ -20,6 +21,7 @@ use crate::types::{LogId, Membership};
 pub use disk::DiskSnapshots;
 pub use memory::MemorySnapshots;
 pub use records::{RecordReader, Records, read_records};
+pub use restore::restore;
 
 /// A machine's state at one index. May be opened several times, by several readers at once.
 pub trait SnapshotView: Send + Sync {

@@ -103,7 +103,7 @@ impl ConfigLog {
         let mut book = Book::clone(&self.book);
         let mut next = None;
         match change {
-            NodeChange::Begin { nodes, controllers } => book.begin(nodes, controllers)?,
+            NodeChange::Begin { cluster, nodes, controllers } => book.begin(cluster, nodes, controllers)?,
             NodeChange::Add { node, addresses } => book.add(node, addresses)?,
             NodeChange::Readdress { node, addresses } => book.readdress(node, addresses)?,
             NodeChange::Remove { node } => {

@@ -8,6 +8,9 @@ use quorate_nodes::stdio::{StdioOptions, run};
 use quorate_sql::scatter::EngineOptions;
 use quorate_sql::service::{Coordinator, CoordinatorOptions};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(version, about)]
 struct Cli {

@@ -1,0 +1,141 @@
+//! Clients that have one operation at a time each, and what was seen of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use hdrhistogram::Histogram;
+use quorate::env::{Env, RealEnv};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::Operation;
+use super::cost::Processes;
+use super::target::Target;
+
+/// How many clients put the keys that are read later.
+const PREPARING: usize = 64;
+
+/// What all runs have in common.
+pub(super) struct Load {
+    pub(super) keys: usize,
+    pub(super) value: String,
+    pub(super) seconds: f64,
+}
+
+/// What one run gave.
+pub(super) struct Measured {
+    /// Operations in a second.
+    pub(super) rate: f64,
+    /// In microseconds.
+    pub(super) latency: Histogram<u64>,
+    /// What an operation cost the servers.
+    pub(super) cpu: Option<Duration>,
+    pub(super) failed: u64,
+    /// Why one of them failed.
+    pub(super) failure: Option<String>,
+}
+
+/// What one client has seen.
+struct Seen {
+    latency: Histogram<u64>,
+    failed: u64,
+    failure: Option<String>,
+}
+
+fn key(nth: usize) -> String {
+    format!("key{nth:08}")
+}
+
+/// From a microsecond to a minute, three digits.
+fn histogram() -> Histogram<u64> {
+    let mut histogram = Histogram::new(3).unwrap_or_else(|error| unreachable!("three digits are allowed: {error}"));
+    histogram.auto(true);
+    histogram
+}
+
+impl Load {
+    /// Puts every key once.
+    pub(super) async fn prepare(&self, target: &Target) -> anyhow::Result<()> {
+        let mut putting = JoinSet::new();
+        for nth in 0..PREPARING.min(self.keys) {
+            let (target, value, keys) = (target.of(nth), self.value.clone(), self.keys);
+            putting.spawn(async move {
+                for key_nth in (nth..keys).step_by(PREPARING) {
+                    target.put(key(key_nth), value.clone()).await?;
+                }
+                anyhow::Ok(())
+            });
+        }
+        while let Some(done) = putting.join_next().await {
+            done.context("a client died")??;
+        }
+        Ok(())
+    }
+
+    /// Runs `clients` for as long as it was said, after a tenth of that.
+    pub(super) async fn run(
+        &self,
+        target: &Target,
+        operation: Operation,
+        clients: usize,
+        processes: &Processes,
+    ) -> Measured {
+        let begin = Instant::now() + Duration::from_secs_f64(self.seconds / 10.0);
+        let end = begin + Duration::from_secs_f64(self.seconds);
+        let value: Arc<str> = self.value.as_str().into();
+        let mut running = JoinSet::new();
+        for nth in 0..clients {
+            let (target, value, keys) = (target.of(nth), Arc::clone(&value), self.keys as u64);
+            running.spawn(async move {
+                let mut seen = Seen { latency: histogram(), failed: 0, failure: None };
+                let env = RealEnv;
+                loop {
+                    let key = key(usize::try_from(env.random() % keys).unwrap_or_default());
+                    let begun = Instant::now();
+                    if begun >= end {
+                        return seen;
+                    }
+                    let result = match operation {
+                        Operation::Put => target.put(key, value.to_string()).await,
+                        Operation::Get => target.get(key, false).await,
+                        Operation::Bounded => target.get(key, true).await,
+                    };
+                    let now = Instant::now();
+                    match result {
+                        Ok(()) if begun >= begin && now < end => {
+                            let micros = u64::try_from((now - begun).as_micros()).unwrap_or(u64::MAX);
+                            seen.latency.saturating_record(micros);
+                        }
+                        Ok(()) => {}
+                        Err(error) => {
+                            seen.failed += 1;
+                            seen.failure = Some(format!("{error:#}"));
+                        }
+                    }
+                }
+            });
+        }
+        tokio::time::sleep_until(begin).await;
+        let before = processes.used();
+        tokio::time::sleep_until(end).await;
+        let used = processes.used().zip(before).map(|(after, before)| after.saturating_sub(before));
+        let mut all = Seen { latency: histogram(), failed: 0, failure: None };
+        while let Some(done) = running.join_next().await {
+            let Ok(seen) = done else {
+                all.failed += 1;
+                continue;
+            };
+            if let Err(error) = all.latency.add(seen.latency) {
+                all.failure = Some(error.to_string());
+            }
+            all.failed += seen.failed;
+            all.failure = all.failure.or(seen.failure);
+        }
+        let count = all.latency.len();
+        #[allow(clippy::cast_precision_loss)]
+        let rate = count as f64 / self.seconds;
+        let cpu = used.filter(|_| count > 0).map(|used| used.div_f64(rate * self.seconds));
+        Measured { rate, latency: all.latency, cpu, failed: all.failed, failure: all.failure }
+    }
+}
