@@ -169,14 +169,16 @@ mod tests {
         next_step(&membership, &ids(wanted), NodeId(leader), nth)
     }
 
+    /// What it shows; voters, learners, wanted, the leader, how often it failed, the step.
+    type Case<'a> = (&'a str, &'a [&'a [u64]], &'a [u64], &'a [u64], u64, usize, Option<Step>);
+
     #[test]
     fn a_group_is_brought_to_what_is_wanted_one_step_at_a_time() {
         let (add, remove) = (|node| Some(Step::Add(NodeId(node))), |node| Some(Step::Remove(NodeId(node))));
         let swap = |old, new| Some(Step::Swap { old: NodeId(old), new: NodeId(new) });
         let hand_over = |to| Some(Step::HandOver(NodeId(to)));
         let settle = |node| Some(Step::Settle(NodeId(node)));
-        // What it shows; voters, learners, wanted, the leader, how often it failed, the step.
-        let table: &[(&str, &[&[u64]], &[u64], &[u64], u64, usize, Option<Step>)] = &[
+        let table: &[Case<'_>] = &[
             ("nothing to do", &[&[1, 2, 3]], &[], &[1, 2, 3], 1, 0, None),
             ("a dead one is replaced", &[&[1, 2, 3]], &[], &[1, 2, 4], 1, 0, swap(3, 4)),
             ("also when the new one learns already", &[&[1, 2, 3]], &[4], &[1, 2, 4], 1, 0, swap(3, 4)),
