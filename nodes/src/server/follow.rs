@@ -126,6 +126,7 @@ impl Follower {
     /// [`Fatal`] when a replica cannot start, or this node is no part of the cluster any more.
     pub(super) async fn run(mut self) -> Fatal {
         loop {
+            let known = (self.at, self.groups.memory().book());
             let seen = match self.learn().await {
                 Ok(seen) => seen,
                 Err(Stop::Failed(error)) => {
@@ -139,9 +140,14 @@ impl Follower {
             if let Err(fatal) = self.act().await {
                 return fatal;
             }
-            if self.groups.configs().changed(seen, ASK).await <= seen {
-                // Nothing new, or nothing that this one has heard of.
+            let learnt = known != (self.at, self.groups.memory().book());
+            let news = self.groups.configs().changed(seen, ASK).await > seen;
+            if !(news && learnt) {
+                // The one that was asked may be behind the others, for good.
                 self.nth += 1;
+            }
+            if news && !learnt {
+                tokio::time::sleep(PAUSE).await;
             }
         }
     }
