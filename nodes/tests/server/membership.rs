@@ -41,6 +41,10 @@ async fn a_killed_node_is_replaced_in_one_command_under_load_and_never_comes_bac
     assert!(cluster.refuse(&["remove-node", "2"]).contains("replicates"), "it is needed");
     cluster.kill(1);
     let new = cluster.describe_another();
+    let at = cluster.addresses_of(new);
+    let at: Vec<&str> = at.iter().map(String::as_str).collect();
+    let early = cluster.ask(&[&["replace-node", "2", "4", "--wait", "0"], &at[..]].concat());
+    assert_eq!(early["done"], json!(false), "nobody is there yet");
     cluster.spawn(new);
     replace(&cluster, 1, new, &["--remove"]);
     assert_eq!(voters(&cluster), ["controller", "g1"].map(|group| (group.to_owned(), json!([1, 3, 4]))));
