@@ -36,15 +36,16 @@ async fn play_all(name: &str, document: &str) -> usize {
         // On a busy machine another node may come to lead, and then says so: not every run reads like the documented one.
         for _ in 0..3 {
             result = match words[0] {
-                "shardkv" => play(ShardKv::new(service), options, script).await,
-                "replica_group" => play(ReplicaGroup::new(service), options, script).await,
+                "shardkv" => play(ShardKv::new(service.clone()), options, script).await,
+                "replica_group" => play(ReplicaGroup::new(service.clone()), options, script).await,
                 "master" => {
                     // On a busy machine a primary may be silent for longer than usual.
                     let election_timeout = Duration::from_secs(2);
-                    let masters = MasterOptions { service, election_timeout, ..MasterOptions::default() };
+                    let masters =
+                        MasterOptions { service: service.clone(), election_timeout, ..MasterOptions::default() };
                     play(Master::new(masters), options, script).await
                 }
-                "replica" => play(Replica::new(service), options, script).await,
+                "replica" => play(Replica::new(service.clone()), options, script).await,
                 other => panic!("{name}: there is no service {other}"),
             };
             if result.is_ok() {

@@ -18,6 +18,7 @@ pub mod host;
 pub mod log;
 pub mod machine;
 pub mod metrics;
+mod quiet;
 pub mod reads;
 pub mod sessions;
 pub mod snapshot;
@@ -27,7 +28,9 @@ pub mod watch;
 
 pub use error::{AdminError, Fatal, ReadError, Rejected, Unknown, WriteError};
 pub use group::{Described, Group, GroupOptions, Leadership, Role, Status, WriteOptions, Written};
-pub use host::{Evidence, GroupSpec, Host, HostConfig, Recovery, Remains, RemoteGroup, TakeOver, TakeOverRefusal};
-pub use machine::{EntryContext, StateMachine};
+pub use host::{
+    Evidence, GroupSpec, Host, HostConfig, HostLimits, Recovery, Remains, RemoteGroup, TakeOver, TakeOverRefusal,
+};
+pub use machine::{CommandVersion, EntryContext, StateMachine, Versions};
 pub use reads::{Consistency, Proof, ReadReply};
 pub use types::{ClientId, ClusterId, GroupId, Index, LogId, LogTime, Membership, NodeId, Term};

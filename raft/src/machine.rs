@@ -7,7 +7,9 @@
 //! A machine whose state is to outgrow memory, or to be there at once after a restart, is [`Durable`].
 //! Leaves out: sessions (see [`crate::sessions`]) and consistency (see [`crate::reads`]), which come from outside.
 
+mod digest;
 mod durable;
+mod versions;
 
 use std::any::Any;
 use std::cell::Cell;
@@ -20,7 +22,9 @@ use serde::de::DeserializeOwned;
 use crate::snapshot::{SnapshotReader, SnapshotView};
 use crate::types::{Index, LogTime, Term};
 
+pub use digest::{StateDigest, snapshot_digest};
 pub use durable::{Backlog, Durable, Flush, Intake};
+pub use versions::{CommandVersion, Versions};
 
 /// All that `apply` may know besides the state and the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +56,35 @@ pub trait StateMachine: Send + Sync + 'static {
 
     /// Carries out one committed command. Deterministic (see the module's text); must not panic on any command.
     fn apply(&mut self, entry: EntryContext, command: Self::Command) -> Self::Reply;
+
+    /// The versions of commands that this program can apply. A machine says the same all its life.
+    ///
+    /// The version in force is the group's, see [`crate::Group::raise_version`]; a replica whose program cannot apply it
+    /// stops.
+    fn versions(&self) -> Versions {
+        Versions::default()
+    }
+
+    /// The first version that has this command. Where an earlier one is in force it is not carried out, on any replica: one
+    /// whose program does not know it could not.
+    fn version_of(&self, command: &Self::Command) -> CommandVersion {
+        let _ = command;
+        CommandVersion::default()
+    }
+
+    /// Carries out one committed command as `version`, which is in force, has it: what a machine that knows several versions
+    /// implements beside `apply`, which is not called then.
+    fn apply_as(&mut self, version: CommandVersion, entry: EntryContext, command: Self::Command) -> Self::Reply {
+        let _ = version;
+        self.apply(entry, command)
+    }
+
+    /// A digest of the state as it is, by which replicas are compared ([`crate::Group::compare_states`]); `None` when this
+    /// machine cannot be compared. Called between two applies and expected to be cheap; the digest is computed later. Equal
+    /// states must give equal digests on every machine, whether they came from the log or from a snapshot.
+    fn digest(&self) -> Option<StateDigest> {
+        None
+    }
 
     /// Answers from the state as it is.
     fn query(&self, query: Self::Query) -> Self::Answer;
@@ -87,6 +120,19 @@ pub struct Undecodable(pub String);
 pub trait Machine: Send + Sync + 'static {
     /// [`StateMachine::apply`] on encoded messages. A command that cannot be decoded changes nothing, on any replica.
     fn apply(&mut self, entry: EntryContext, command: &[u8]) -> Result<Bytes, Undecodable>;
+    /// [`StateMachine::versions`].
+    fn versions(&self) -> Versions {
+        Versions::default()
+    }
+    /// [`StateMachine::apply_as`] on encoded messages. A command of a later version changes nothing either.
+    fn apply_as(&mut self, version: CommandVersion, entry: EntryContext, command: &[u8]) -> Result<Bytes, Undecodable> {
+        let _ = version;
+        self.apply(entry, command)
+    }
+    /// [`StateMachine::digest`].
+    fn digest(&self) -> Option<StateDigest> {
+        None
+    }
     /// [`StateMachine::query`] on encoded messages.
     fn query(&self, query: &[u8]) -> Result<Bytes, Undecodable>;
     /// [`StateMachine::snapshot`].
@@ -113,6 +159,23 @@ impl<M: StateMachine> Machine for Typed<M> {
     fn apply(&mut self, entry: EntryContext, command: &[u8]) -> Result<Bytes, Undecodable> {
         let command = decode(command)?;
         Ok(encode(&self.0.apply(entry, command)))
+    }
+
+    fn versions(&self) -> Versions {
+        self.0.versions()
+    }
+
+    fn digest(&self) -> Option<StateDigest> {
+        self.0.digest()
+    }
+
+    fn apply_as(&mut self, version: CommandVersion, entry: EntryContext, command: &[u8]) -> Result<Bytes, Undecodable> {
+        let command = decode(command)?;
+        let since = self.0.version_of(&command);
+        if since > version {
+            return Err(Undecodable(format!("a command of {since}; {version} is in force")));
+        }
+        Ok(encode(&self.0.apply_as(version, entry, command)))
     }
 
     fn query(&self, query: &[u8]) -> Result<Bytes, Undecodable> {

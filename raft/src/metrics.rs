@@ -13,6 +13,7 @@ use metrics::{
 
 use crate::error::{ReadError, WriteError};
 use crate::group::{Role, Status};
+use crate::machine::CommandVersion;
 use crate::reads::{Consistency, ReadReply};
 
 /// Writes that callers on this node made, by `outcome`: `ok`, `rejected`, `unknown`, `fatal`.
@@ -33,6 +34,20 @@ pub const APPLIED: &str = "quorate_applied_entries_total";
 pub const SNAPSHOTS_TAKEN: &str = "quorate_snapshots_taken_total";
 /// Snapshots that replicas of this node received and installed.
 pub const SNAPSHOTS_INSTALLED: &str = "quorate_snapshots_installed_total";
+/// Replicas of this node that stopped because their state was not that of the others.
+pub const DIVERGENCES: &str = "quorate_divergences_total";
+/// How often replicas of this node fell quiet.
+pub const QUIETED: &str = "quorate_replicas_quieted_total";
+/// How often quiet replicas of this node woke.
+pub const WOKEN: &str = "quorate_replicas_woken_total";
+/// How often a node that leads quiet groups stopped answering this one's pings.
+pub const SILENCES: &str = "quorate_peer_silences_total";
+/// Bytes of commands that are in flight on this node, over all groups.
+pub const INFLIGHT_BYTES: &str = "quorate_inflight_bytes";
+/// By `group`: the version of the machine's commands that is in force.
+pub const COMMAND_VERSION: &str = "quorate_group_command_version";
+/// By `group`: 1 while this node's replica is quiet, else 0.
+pub const QUIET: &str = "quorate_group_quiet";
 /// By `group`: 1 where this node leads, else 0.
 pub const LEADS: &str = "quorate_group_leads";
 /// By `group`: the term.
@@ -58,6 +73,13 @@ pub fn describe() {
     describe_counter!(APPLIED, Unit::Count, "Entries that replicas applied.");
     describe_counter!(SNAPSHOTS_TAKEN, Unit::Count, "Snapshots that replicas took.");
     describe_counter!(SNAPSHOTS_INSTALLED, Unit::Count, "Snapshots that replicas received and installed.");
+    describe_counter!(DIVERGENCES, Unit::Count, "Replicas that stopped because they held another state.");
+    describe_counter!(QUIETED, Unit::Count, "How often replicas fell quiet.");
+    describe_counter!(WOKEN, Unit::Count, "How often quiet replicas woke.");
+    describe_counter!(SILENCES, Unit::Count, "How often a leader's node stopped answering pings.");
+    describe_gauge!(INFLIGHT_BYTES, Unit::Bytes, "Bytes of commands in flight on this node.");
+    describe_gauge!(COMMAND_VERSION, Unit::Count, "The version of the machine's commands in force.");
+    describe_gauge!(QUIET, Unit::Count, "1 while the replica is quiet, else 0.");
     describe_gauge!(LEADS, Unit::Count, "1 where this node leads the group, else 0.");
     describe_gauge!(TERM, Unit::Count, "The group's term.");
     describe_gauge!(APPLIED_INDEX, Unit::Count, "The last index of the group that is applied here.");
@@ -78,6 +100,10 @@ pub(crate) struct HostMetrics {
     pub(crate) applied: Counter,
     pub(crate) snapshots_taken: Counter,
     pub(crate) snapshots_installed: Counter,
+    pub(crate) divergences: Counter,
+    pub(crate) quieted: Counter,
+    pub(crate) woken: Counter,
+    pub(crate) silences: Counter,
 }
 
 const READ_KINDS: [&str; 5] = ["linearizable", "linearizable_here", "lease", "bounded", "local"];
@@ -98,6 +124,10 @@ impl HostMetrics {
             applied: counter!(APPLIED),
             snapshots_taken: counter!(SNAPSHOTS_TAKEN),
             snapshots_installed: counter!(SNAPSHOTS_INSTALLED),
+            divergences: counter!(DIVERGENCES),
+            quieted: counter!(QUIETED),
+            woken: counter!(WOKEN),
+            silences: counter!(SILENCES),
         }
     }
 
@@ -143,9 +173,15 @@ impl HostMetrics {
     }
 }
 
+/// Sets the gauges of the whole node.
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn sample_host(inflight_bytes: u64) {
+    gauge!(INFLIGHT_BYTES).set(inflight_bytes as f64);
+}
+
 /// Sets the gauges of one group.
 #[allow(clippy::cast_precision_loss)]
-pub(crate) fn sample(status: &Status, sessions: usize) {
+pub(crate) fn sample(status: &Status, sessions: usize, quiet: bool, version: CommandVersion) {
     let group = status.group.to_string();
     let applied = status.applied.map_or(0, |id| id.index.0);
     let lag = status.last.map_or(0, |last| last.0 + 1)
@@ -157,13 +193,15 @@ pub(crate) fn sample(status: &Status, sessions: usize) {
     set(APPLY_LAG, lag as f64);
     set(LOG_BYTES, status.log_bytes as f64);
     set(SESSIONS, sessions as f64);
+    set(COMMAND_VERSION, f64::from(version.0));
+    set(QUIET, f64::from(u8::from(quiet)));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ALL: [&str; 15] = [
+    const ALL: [&str; 22] = [
         WRITES,
         WRITE_SECONDS,
         WRITES_PER_ENTRY,
@@ -173,6 +211,13 @@ mod tests {
         APPLIED,
         SNAPSHOTS_TAKEN,
         SNAPSHOTS_INSTALLED,
+        DIVERGENCES,
+        QUIETED,
+        WOKEN,
+        SILENCES,
+        QUIET,
+        COMMAND_VERSION,
+        INFLIGHT_BYTES,
         LEADS,
         TERM,
         APPLIED_INDEX,

@@ -1,32 +1,111 @@
 //! Nodes as processes of their own, which reach each other through a router that loses, doubles, delays and reorders what
-//! they say: linearizable.
+//! they say, and which are killed and started again on what they have kept: linearizable.
 
 use std::time::Duration;
 
 use quorate_tests::seed::Seed;
 use rand::RngExt;
+use rand::rngs::SmallRng;
 use serde_json::json;
 
 use crate::cluster::{Cluster, code};
-use crate::registers::{OPERATIONS, assert_linearizable, run};
-use crate::router::{Router, Weather};
+use crate::registers::{OPERATIONS, assert_linearizable, read_all, run};
+use crate::router::{REPLICA, Router, Weather, args};
 
 const NODES: [&str; 3] = ["n1", "n2", "n3"];
 
 /// Short enough for a test, long enough for a busy machine.
 const ARGS: [&str; 5] = ["--distributed", "--heartbeat", "80", "--request-timeout", "1500"];
 
-const BAD_WEATHER: Weather = Weather { lost: 0.03, doubled: 0.03, delay_ms_max: 15 };
+pub(crate) const BAD_WEATHER: Weather = Weather { lost: 0.03, doubled: 0.03, delay_ms_max: 15 };
 
 fn start() -> (Seed, Router, Cluster) {
+    start_with(&[])
+}
+
+fn start_with(more: &[&str]) -> (Seed, Router, Cluster) {
     let seed = Seed::of("linkv");
-    let (router, cluster) = Router::start(&NODES, &ARGS, seed.rng(0));
+    let args = args(&[&ARGS, more].concat());
+    let (router, cluster) = Router::start(REPLICA, NODES.map(|node| (node, args.clone())), seed.rng(0));
     (seed, router, cluster)
 }
 
 async fn init(cluster: &Cluster, node: &str) {
-    let answer = cluster.ask("c", node, "init", json!({ "node_id": node, "node_ids": NODES })).await;
+    init_among(cluster, node, &NODES).await;
+}
+
+pub(crate) async fn init_among(cluster: &Cluster, node: &str, nodes: &[&str]) {
+    let answer = cluster.ask("c", node, "init", json!({ "node_id": node, "node_ids": nodes })).await;
     assert_eq!(answer["type"], "init_ok", "{answer:?}");
+}
+
+/// Kills some of the nodes, leaves them dead for a while, and starts them again on their directories.
+pub(crate) async fn kill_and_restart(
+    router: &Router,
+    cluster: &Cluster,
+    (victims, nodes): (&[&str], &[&str]),
+    random: &mut SmallRng,
+) {
+    for victim in victims {
+        router.kill(victim).await;
+    }
+    tokio::time::sleep(Duration::from_millis(random.random_range(0..800))).await;
+    for victim in victims {
+        router.start_node(victim);
+        init_among(cluster, victim, nodes).await;
+    }
+    // Something is to happen between two crashes.
+    cluster.insist("c", victims[0], "write", json!({ "key": 99, "value": 0 })).await;
+}
+
+/// Clients at work while nodes are killed, one or all at a time, and cut off, in bad weather.
+async fn kill_under_load(operations: usize) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().to_str().expect("a path of plain text");
+    let (_seed, router, cluster) = start_with(&["--data-dir", path]);
+    router.set_weather(BAD_WEATHER);
+    for node in NODES {
+        init(&cluster, node).await;
+    }
+    cluster.insist("c", "n2", "write", json!({ "key": 99, "value": 0 })).await;
+    let mut kills = 0;
+    let history = run(&cluster, &NODES, operations, async |cluster, random| {
+        let alone = NODES[random.random_range(0..NODES.len())];
+        match random.random_range(0..4) {
+            0 => router.part(&[alone]),
+            1 => {
+                kills += NODES.len();
+                kill_and_restart(&router, cluster, (&NODES, &NODES), random).await;
+            }
+            _ => {
+                kills += 1;
+                kill_and_restart(&router, cluster, (&[alone], &NODES), random).await;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(random.random_range(300..1500))).await;
+        router.part(&[]);
+    })
+    .await;
+    router.set_weather(Weather::default());
+    // What was acknowledged last is there after the last crash too.
+    let mut random = rand::make_rng();
+    kill_and_restart(&router, &cluster, (&NODES, &NODES), &mut random).await;
+    read_all(&cluster, "n1", &history).await;
+    println!("{} kills", kills + NODES.len());
+    cluster.end().await;
+    assert_linearizable(&history);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn registers_are_linearizable_while_nodes_are_killed_and_restarted_on_their_directories() {
+    kill_under_load(OPERATIONS).await;
+}
+
+/// `cargo test -p quorate-tests --test linkv -- --ignored`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes"]
+async fn registers_are_linearizable_through_many_kills() {
+    kill_under_load(OPERATIONS * 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,7 +148,7 @@ async fn two_nodes_serve_before_the_third_is_there_and_after_another_has_gone() 
     init(&cluster, "n3").await;
     let answer = cluster.insist("c", "n3", "read", json!({ "key": 1 })).await;
     assert_eq!(answer["value"], "early");
-    router.kill("n1");
+    router.kill("n1").await;
     cluster.insist("c", "n3", "write", json!({ "key": 1, "value": "late" })).await;
     let answer = cluster.insist("c", "n2", "read", json!({ "key": 1 })).await;
     assert_eq!(answer["value"], "late");

@@ -36,11 +36,31 @@ async fn client(cluster: Cluster, history: Recorded, nodes: Vec<&'static str>, n
         let node = nodes[random.random_range(0..nodes.len())];
         let call = history.invoke(process, Keyed::new(key.to_string(), op));
         let answer = cluster.ask(&format!("c{nth}"), node, kind, fields).await;
+        if code(&answer) == Some(11) {
+            // Who is refused at once does not use up its operations while nobody serves.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         if !judge(call, kind, &answer) {
             // A process whose operation may still be carried out does nothing more.
             process += CLIENTS;
         }
         tokio::time::sleep(Duration::from_millis(random.random_range(0..15))).await;
+    }
+}
+
+/// Reads every key through `node` until each read is answered, as one more client.
+pub(crate) async fn read_all(cluster: &Cluster, node: &'static str, history: &Recorded) {
+    for key in 0..KEYS {
+        loop {
+            let call = history.invoke(u64::MAX, Keyed::new(key.to_string(), RegisterOp::Read));
+            let answer = cluster.ask("last", node, "read", json!({ "key": key })).await;
+            let answered = matches!(code(&answer), None | Some(20));
+            judge(call, "read", &answer);
+            if answered {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }
 

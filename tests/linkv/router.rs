@@ -2,7 +2,8 @@
 //! whom they name, and decides what becomes of those between nodes.
 //!
 //! Clients' lines are never lost. A line between nodes may be lost, doubled and delayed, so that lines overtake each other;
-//! one that meets a partition when it arrives is dropped.
+//! one that meets a partition when it arrives is dropped. A node may be killed and started again; in its place the router
+//! answers clients: error 13 for what it was asked before it died, error 11 for what it was asked when it was dead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader, duplex};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
@@ -31,6 +32,7 @@ pub(crate) struct Weather {
 pub(crate) struct Router(Arc<Shared>);
 
 struct Shared {
+    program: &'static str,
     state: Mutex<State>,
     /// Lines for clients.
     to_clients: mpsc::UnboundedSender<String>,
@@ -42,22 +44,50 @@ struct State {
     weather: Weather,
     /// Nodes on either side of a partition cannot hear each other.
     apart: BTreeSet<String>,
+    /// What clients were sent that answers nothing.
+    told: Vec<Value>,
+}
+
+/// The binaries.
+pub(crate) const REPLICA: &str = env!("CARGO_BIN_EXE_replica-process");
+pub(crate) const SHARDKV: &str = env!("CARGO_BIN_EXE_shardkv-process");
+pub(crate) const REPLICA_GROUP: &str = env!("CARGO_BIN_EXE_replica-group-process");
+pub(crate) const MASTER: &str = env!("CARGO_BIN_EXE_master-process");
+
+/// What a binary is told when it is started.
+pub(crate) type Args = Vec<String>;
+
+/// Words that are given at once.
+pub(crate) fn args(words: &[&str]) -> Args {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 struct Node {
+    args: Args,
+    /// Missing once it was killed.
     input: Option<mpsc::UnboundedSender<String>>,
+    /// What clients have asked and it has not answered: who, and the number.
+    open: BTreeSet<(String, u64)>,
     /// Taken at the end.
     process: Option<Child>,
 }
 
 impl Router {
-    /// Starts a process for each of `names`, and clients for all of them.
-    pub(crate) fn start(names: &[&str], args: &[&str], random: SmallRng) -> (Router, Cluster) {
+    /// Starts a process for each of `nodes`, and clients for all of them.
+    pub(crate) fn start(
+        program: &'static str,
+        nodes: impl IntoIterator<Item = (&'static str, Args)>,
+        random: SmallRng,
+    ) -> (Router, Cluster) {
         let (to_clients, mut for_clients) = mpsc::unbounded_channel::<String>();
         let weather = Weather::default();
-        let state = State { nodes: BTreeMap::new(), random, weather, apart: BTreeSet::new() };
-        let router = Router(Arc::new(Shared { state: Mutex::new(state), to_clients }));
-        names.iter().for_each(|name| router.start_node(name, args));
+        let nodes = nodes
+            .into_iter()
+            .map(|(name, args)| (name.to_owned(), Node { args, input: None, open: BTreeSet::new(), process: None }));
+        let state = State { nodes: nodes.collect(), random, weather, apart: BTreeSet::new(), told: Vec::new() };
+        let names: Vec<String> = state.nodes.keys().cloned().collect();
+        let router = Router(Arc::new(Shared { program, state: Mutex::new(state), to_clients }));
+        names.iter().for_each(|name| router.start_node(name));
         let (input, requests) = duplex(64 * 1024);
         let (mut answers, output) = duplex(64 * 1024);
         tokio::spawn(async move {
@@ -75,8 +105,10 @@ impl Router {
         self.0.state.lock().expect("nobody panicked")
     }
 
-    fn start_node(&self, name: &str, args: &[&str]) {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_replica-process"))
+    /// Starts a node that does not run.
+    pub(crate) fn start_node(&self, name: &str) {
+        let args = self.state().nodes.get(name).expect("a node").args.clone();
+        let mut process = Command::new(self.0.program)
             .args(args)
             .env_remove("RUST_LOG")
             .stdin(Stdio::piped())
@@ -87,7 +119,9 @@ impl Router {
         let stdin = process.stdin.take().expect("its input is piped");
         let stdout = process.stdout.take().expect("its output is piped");
         let (input, lines) = mpsc::unbounded_channel();
-        self.state().nodes.insert(name.to_owned(), Node { input: Some(input), process: Some(process) });
+        if let Some(node) = self.state().nodes.get_mut(name) {
+            (node.input, node.process) = (Some(input), Some(process));
+        }
         tokio::spawn(feed(stdin, lines));
         let (router, name) = (self.clone(), name.to_owned());
         tokio::spawn(async move {
@@ -106,8 +140,15 @@ impl Router {
         let dest = message["dest"].as_str().unwrap_or_else(|| panic!("{from} wrote {line}")).to_owned();
         let line = format!("{line}\n");
         if !self.state().nodes.contains_key(&dest) {
-            assert!(message["body"]["in_reply_to"].is_u64(), "neither for a node nor an answer: {line}");
-            let _ = self.0.to_clients.send(line);
+            let Some(answered) = message["body"]["in_reply_to"].as_u64() else {
+                assert_eq!(message["body"]["type"], "primary_changed", "neither for a node nor an answer: {line}");
+                self.state().told.push(message);
+                return;
+            };
+            // What a node said before it was killed may come when the router has answered in its place.
+            if self.state().nodes.get_mut(from).is_some_and(|node| node.open.remove(&(dest, answered))) {
+                let _ = self.0.to_clients.send(line);
+            }
             return;
         }
         for delay in self.state().fate() {
@@ -127,7 +168,17 @@ impl Router {
         let mut lines = BufReader::new(requests).lines();
         while let Some(line) = lines.next_line().await? {
             let message: Value = serde_json::from_str(&line)?;
-            self.state().give(message["dest"].as_str().expect("a request names its node"), format!("{line}\n"));
+            let dest = message["dest"].as_str().expect("a request names its node");
+            let asked = (message["src"].as_str().expect("a client").to_owned(), message["body"]["msg_id"].as_u64());
+            let (src, msg_id) = (asked.0, asked.1.expect("a number"));
+            let mut state = self.state();
+            let node = state.nodes.get_mut(dest).expect("a node");
+            if node.input.is_none() {
+                self.answer_for(dest, &src, msg_id, 11);
+            } else {
+                node.open.insert((src, msg_id));
+                state.give(dest, format!("{line}\n"));
+            }
         }
         // The end of their inputs, unless they were killed.
         let ending = |node: &mut Node| node.input.take().and_then(|_| node.process.take());
@@ -143,17 +194,35 @@ impl Router {
         self.state().weather = weather;
     }
 
+    /// What clients were sent that answers nothing.
+    pub(crate) fn told(&self) -> Vec<Value> {
+        self.state().told.clone()
+    }
+
     /// Cuts `nodes` off from the others, and from no one else.
     pub(crate) fn part(&self, nodes: &[&str]) {
         self.state().apart = nodes.iter().map(|name| (*name).to_owned()).collect();
     }
 
-    /// Kills a node, which stays dead.
-    pub(crate) fn kill(&self, name: &str) {
-        let mut state = self.state();
-        let node = state.nodes.get_mut(name).expect("a node");
-        node.input = None;
-        node.process.as_mut().expect("it runs").start_kill().expect("it runs");
+    /// Kills a node with SIGKILL, and waits until it is gone.
+    pub(crate) async fn kill(&self, name: &str) {
+        let mut process = {
+            let mut state = self.state();
+            let node = state.nodes.get_mut(name).expect("a node");
+            node.input = None;
+            node.process.take().expect("it runs")
+        };
+        process.kill().await.expect("it is killed");
+        let open = std::mem::take(&mut self.state().nodes.get_mut(name).expect("a node").open);
+        for (src, msg_id) in open {
+            self.answer_for(name, &src, msg_id, 13);
+        }
+    }
+
+    /// Answers a client in the place of a node that is dead.
+    fn answer_for(&self, node: &str, client: &str, msg_id: u64, code: u64) {
+        let body = json!({ "type": "error", "in_reply_to": msg_id, "code": code, "text": "the node is dead" });
+        let _ = self.0.to_clients.send(format!("{}\n", json!({ "src": node, "dest": client, "body": body })));
     }
 }
 

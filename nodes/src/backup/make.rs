@@ -1,6 +1,5 @@
 //! Making a backup: every group copied by a server that replicates it.
 
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
@@ -82,13 +81,16 @@ async fn copy_all(
     timeout: Duration,
     progress: &mut impl FnMut(String),
 ) -> anyhow::Result<Option<Vec<Part>>> {
-    let mut wanted = BTreeMap::from([(CONTROLLER_NAME, Vec::new())]);
-    wanted.extend(config.groups.iter().map(|group| (group.name.as_str(), group.nodes.clone())));
+    let placed = any(servers, async |mut server| server.nodes(proto::NodesRequest {}).await).await?.groups;
     let mut parts = Vec::new();
-    for (nth, (name, nodes)) in wanted.into_iter().enumerate() {
+    for (nth, group) in placed.into_iter().enumerate() {
+        let name = &group.group;
+        let nodes = if name == CONTROLLER_NAME { Vec::new() } else { group.wanted };
+        // One that has left keeps what nobody has taken from it; it does not follow configurations any more.
+        let number = (!group.left).then_some(config.number);
         // Of the number: a name may contain anything.
         let file = format!("{nth}.group");
-        match copy_from_any(servers, name, config.number, timeout, &dir.join(&file)).await? {
+        match copy_from_any(servers, name, number, timeout, &dir.join(&file)).await? {
             Some(Copied { term, index, bytes, xxh3 }) => {
                 progress(format!("{name}: {bytes} bytes, up to entry {index}"));
                 parts.push(Part { name: name.to_owned(), nodes, term, index, file, bytes, xxh3: hex(xxh3) });
@@ -106,11 +108,11 @@ struct Copied {
     xxh3: u128,
 }
 
-/// Asks one server after the other; nothing if the group is not settled at `number`.
+/// Asks one server after the other; nothing if the group is to be settled at `number` and is not.
 async fn copy_from_any(
     servers: &[Client],
     name: &str,
-    number: u64,
+    number: Option<u64>,
     timeout: Duration,
     path: &Path,
 ) -> anyhow::Result<Option<Copied>> {
@@ -128,7 +130,13 @@ async fn copy_from_any(
     bail!("group {name} could not be copied: {}", failures.join("; "))
 }
 
-async fn copy(mut server: Client, name: &str, number: u64, timeout: Duration, path: &Path) -> anyhow::Result<Copied> {
+async fn copy(
+    mut server: Client,
+    name: &str,
+    number: Option<u64>,
+    timeout: Duration,
+    path: &Path,
+) -> anyhow::Result<Copied> {
     let timeout_ms = u64::try_from(timeout.as_millis())?;
     let request = proto::CopyRequest { group: name.to_owned(), number, timeout_ms };
     let mut pieces = server.copy(request).await?.into_inner();

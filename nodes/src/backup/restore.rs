@@ -16,10 +16,11 @@ use quorate::snapshot::{DiskSnapshots, SnapshotReader, SnapshotView};
 use quorate::types::{Index, Term};
 use quorate::{LogId, NodeId};
 use quorate_statemachines::Gid;
+use quorate_statemachines::configlog::{Book, ConfigLog};
 use twox_hash::xxhash3_128::Hasher;
 
 use super::manifest::{Manifest, Part, hex};
-use crate::server::{CONTROLLER, CONTROLLER_NAME, ServerConfig, ServerFlags, claim, group_id};
+use crate::server::{CONTROLLER, CONTROLLER_NAME, ServerConfig, ServerFlags, claim_filled, group_id};
 
 /// How much is read at a time.
 const PIECE: usize = 256 << 10;
@@ -97,18 +98,30 @@ pub(crate) async fn restore_node(
         if !voters.contains(&NodeId(node)) {
             continue;
         }
-        let view = read(backup, part).await?;
+        let content = read(backup, part).await?;
+        let view: Arc<dyn SnapshotView> = match part.name == CONTROLLER_NAME {
+            true => readdressed(&content, config).with_context(|| format!("group {}", part.name))?,
+            false => Arc::new(content),
+        };
         let snapshots = DiskSnapshots::open(Arc::clone(&fs), Arc::clone(&env), &dir.join("snapshots"), id)?;
         let last = LogId { term: Term(part.term), index: Index(part.index) };
         let own = log.group(id);
-        let done = quorate::snapshot::restore(own.as_ref(), &snapshots, NodeId(node), voters, last, Arc::new(view));
+        let done = quorate::snapshot::restore(own.as_ref(), &snapshots, NodeId(node), voters, last, view);
         done.await.with_context(|| format!("group {} cannot be restored", part.name))?;
         restored.push(part.name.clone());
     }
     log.close().await;
     // Last: a directory that is half made is no node's.
-    claim(fs.as_ref(), dir, config.cluster, node, true)?;
+    claim_filled(fs.as_ref(), dir, config.cluster, node)?;
     Ok(restored)
+}
+
+/// The configuration log with the nodes of the new cluster in its address book.
+fn readdressed(content: &Content, config: &ServerConfig) -> io::Result<Arc<dyn SnapshotView>> {
+    let Book { nodes, controllers, .. } = config.book();
+    quorate::snapshot::edited(content, ConfigLog::new(), |log| {
+        log.readdress(nodes, controllers).map_err(io::Error::other)
+    })
 }
 
 /// A group's content, after all of it was checked.

@@ -47,7 +47,7 @@ fn key(nth: usize) -> String {
     format!("key{nth:08}")
 }
 
-/// From a microsecond to a minute, three digits.
+/// Three digits, as far up as it takes.
 fn histogram() -> Histogram<u64> {
     let mut histogram = Histogram::new(3).unwrap_or_else(|error| unreachable!("three digits are allowed: {error}"));
     histogram.auto(true);
@@ -105,7 +105,9 @@ impl Load {
                     match result {
                         Ok(()) if begun >= begin && now < end => {
                             let micros = u64::try_from((now - begun).as_micros()).unwrap_or(u64::MAX);
-                            seen.latency.saturating_record(micros);
+                            if let Err(error) = seen.latency.record(micros) {
+                                seen.failure = Some(error.to_string());
+                            }
                         }
                         Ok(()) => {}
                         Err(error) => {
@@ -137,5 +139,21 @@ impl Load {
         let rate = count as f64 / self.seconds;
         let cpu = used.filter(|_| count > 0).map(|used| used.div_f64(rate * self.seconds));
         Measured { rate, latency: all.latency, cpu, failed: all.failed, failure: all.failure }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_of_any_length_are_kept_and_added_up() {
+        let (mut all, mut one) = (histogram(), histogram());
+        for micros in [1, 900, 5_000, 70_000_000] {
+            one.record(micros).expect("any length");
+        }
+        all.add(one).expect("any length");
+        assert_eq!((all.len(), all.value_at_quantile(0.5)), (4, 900));
+        assert!((69_900_000..70_100_000).contains(&all.max()));
     }
 }

@@ -17,6 +17,7 @@ use clap::{Args, ValueEnum};
 use comfy_table::{Table, presets};
 use serde_json::json;
 
+use crate::server::ClientTls;
 use crate::up::{Local, UpFlags};
 
 use cost::Processes;
@@ -29,6 +30,8 @@ pub struct BenchFlags {
     /// Servers of a cluster that runs (`host:port` of clients). Without it, three are started for the run.
     #[arg(long, value_delimiter = ',')]
     servers: Vec<String>,
+    #[command(flatten)]
+    tls: ClientTls,
     /// Their processes on this machine, so that their processor time can be told.
     #[arg(long, value_delimiter = ',', requires = "servers")]
     pids: Vec<u32>,
@@ -116,7 +119,7 @@ pub async fn run(flags: &BenchFlags) -> anyhow::Result<()> {
 
 async fn measure(flags: &BenchFlags, servers: &[String], pids: &[u32]) -> anyhow::Result<()> {
     let max_staleness = Duration::from_millis(flags.max_staleness);
-    let ours = |shape| Target::quorate(servers, shape, flags.connections, max_staleness);
+    let ours = |shape| Target::quorate(servers, &flags.tls, shape, flags.connections, max_staleness);
     let mut targets = Vec::new();
     if !flags.etcd.is_empty() {
         targets.push((

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use tonic::transport::{Channel, Endpoint};
+use anyhow::ensure;
+use tonic::transport::Channel;
 
-use crate::server::CallStream;
 use crate::server::proto::change_request::Change;
 use crate::server::proto::quorate_client::QuorateClient;
 use crate::server::proto::{ChangeRequest, GetRequest};
+use crate::server::{CallStream, ClientTls};
 
 /// As much of etcd's API as is needed, made from `proto/etcd.proto`.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
@@ -49,23 +49,22 @@ pub(super) struct Client {
     max_staleness_ms: u64,
 }
 
-fn channel(server: &str) -> anyhow::Result<Channel> {
-    let endpoint =
-        Endpoint::from_shared(format!("http://{server}")).with_context(|| format!("{server} is no address"))?;
-    Ok(endpoint.tcp_nodelay(true).connect_lazy())
+fn channel(server: &str, tls: &ClientTls) -> anyhow::Result<Channel> {
+    Ok(tls.endpoint(server)?.connect_lazy())
 }
 
 impl Target {
     /// A cluster of ours.
     pub(super) fn quorate(
         servers: &[String],
+        tls: &ClientTls,
         shape: Shape,
         connections: usize,
         max_staleness: Duration,
     ) -> anyhow::Result<Target> {
         let max_staleness_ms = u64::try_from(max_staleness.as_millis())?;
-        let unary = |server: &String| Ok(Way::Unary(QuorateClient::new(channel(server)?)));
-        let stream = |server: &String| Ok(Way::Stream(CallStream::new(server)?));
+        let unary = |server: &String| Ok(Way::Unary(QuorateClient::new(channel(server, tls)?)));
+        let stream = |server: &String| Ok(Way::Stream(CallStream::new(server, tls)?));
         let ways = match shape {
             Shape::Unary => servers.iter().cycle().take(connections.max(servers.len())).map(unary).collect(),
             Shape::Stream => servers.iter().map(stream).collect::<anyhow::Result<Vec<_>>>(),
@@ -75,7 +74,7 @@ impl Target {
 
     /// An etcd cluster.
     pub(super) fn etcd(members: &[String], connections: usize) -> anyhow::Result<Target> {
-        let way = |member: &String| Ok(Way::Etcd(KvClient::new(channel(member)?)));
+        let way = |member: &String| Ok(Way::Etcd(KvClient::new(channel(member, &ClientTls::default())?)));
         let ways = members.iter().cycle().take(connections.max(members.len())).map(way);
         Target::new(ways.collect::<anyhow::Result<_>>()?, 0)
     }

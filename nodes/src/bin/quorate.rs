@@ -48,13 +48,13 @@ enum Command {
     Up(UpFlags),
     /// Asks a cluster, and tells it what to do.
     Ctl(CtlFlags),
-    /// The last resort of a group whose quorum is lost for good: it goes on with what one node has. Run on that node while
-    /// its server does not; tells what may be lost, and changes nothing unless that is accepted.
-    Recover(RecoverFlags),
     /// Makes the data directory of a node of a new cluster from a backup (`quorate ctl backup`).
     Restore(RestoreFlags),
     /// Operations a second of a durable cluster, how long they take and what they cost; beside etcd if one is there.
     Bench(BenchFlags),
+    /// The last resort of a group whose quorum is lost for good: it goes on with what one node has. Run on that node while
+    /// its server does not; tells what may be lost, and changes nothing unless that is accepted.
+    Recover(RecoverFlags),
     /// Certificates for trying a cluster with TLS: an authority and one certificate for each node.
     Certs {
         /// Where to put them.
@@ -92,9 +92,9 @@ fn main() -> ExitCode {
             Command::Server(flags) => runtime.block_on(server::run(flags)),
             Command::Up(flags) => runtime.block_on(up::run(flags)),
             Command::Ctl(flags) => runtime.block_on(ctl::run(flags)),
-            Command::Recover(flags) => runtime.block_on(server::recover(flags)),
             Command::Restore(flags) => runtime.block_on(backup::restore(flags)),
             Command::Bench(flags) => runtime.block_on(bench::run(flags)),
+            Command::Recover(flags) => runtime.block_on(server::recover(flags)),
             Command::Certs { dir, nodes } => server::make_certs(dir, nodes),
         }
     };

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use quorate_nodes::distributed::DistributedArgs;
 use quorate_nodes::services::ShardKv;
 use quorate_nodes::stdio::{StdioOptions, run};
 
@@ -14,9 +15,18 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Cli {
     #[command(flatten)]
     stdio: StdioOptions,
+
+    #[command(flatten)]
+    distributed: DistributedArgs,
 }
 
 fn main() -> ExitCode {
-    let Cli { stdio } = Cli::parse();
-    run(&stdio, || Ok(ShardKv::new((&stdio).into())))
+    let Cli { stdio, distributed } = Cli::parse();
+    let options = (&stdio).into();
+    run(&stdio, || {
+        Ok(match distributed.options(&stdio) {
+            Some(distributed) => ShardKv::distributed(options, distributed),
+            None => ShardKv::new(options),
+        })
+    })
 }

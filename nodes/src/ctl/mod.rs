@@ -12,8 +12,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
+use crate::server::ClientTls;
 use crate::server::proto::change_reply::Outcome;
 use crate::server::proto::change_request::Change;
 use crate::server::proto::quorate_client::QuorateClient;
@@ -32,6 +33,8 @@ pub struct CtlFlags {
         global = true
     )]
     servers: Vec<String>,
+    #[command(flatten)]
+    tls: ClientTls,
     /// JSON in place of tables.
     #[arg(long, global = true)]
     json: bool,
@@ -147,7 +150,7 @@ enum Ctl {
 }
 
 /// How long a server may take to reach the configuration log before another one is asked.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 type Client = QuorateClient<Channel>;
 
@@ -156,8 +159,11 @@ type Client = QuorateClient<Channel>;
 /// # Errors
 /// What the server said, or that none answered.
 pub async fn run(flags: &CtlFlags) -> anyhow::Result<()> {
-    let clients: Vec<(String, Client)> =
-        flags.servers.iter().map(|server| Ok((server.clone(), client(server)?))).collect::<anyhow::Result<_>>()?;
+    let clients: Vec<(String, Client)> = flags
+        .servers
+        .iter()
+        .map(|server| Ok((server.clone(), client(server, &flags.tls)?)))
+        .collect::<anyhow::Result<_>>()?;
     let timeout_ms = flags.timeout;
     if let Ctl::Status = flags.command {
         return status(&clients, flags).await;
@@ -165,12 +171,12 @@ pub async fn run(flags: &CtlFlags) -> anyhow::Result<()> {
     if let Ctl::Snapshot { group } = &flags.command {
         return snapshot(&clients, group).await;
     }
+    if let Ctl::Backup { dir } = &flags.command {
+        return backup(&clients, dir, flags).await;
+    }
     if let Ctl::Nodes(command) = &flags.command {
         nodes::run(&clients, command, flags.json).await?.print(flags.json);
         return Ok(());
-    }
-    if let Ctl::Backup { dir } = &flags.command {
-        return backup(&clients, dir, flags).await;
     }
     let mut client = first(&clients).await?;
     let said = match flags.command.clone() {
@@ -212,8 +218,8 @@ pub async fn run(flags: &CtlFlags) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn client(server: &str) -> anyhow::Result<Client> {
-    let endpoint = Endpoint::from_shared(format!("http://{server}")).with_context(|| format!("server {server}"))?;
+fn client(server: &str, tls: &ClientTls) -> anyhow::Result<Client> {
+    let endpoint = tls.endpoint(server)?;
     Ok(QuorateClient::new(endpoint.connect_timeout(Duration::from_secs(2)).connect_lazy()))
 }
 

@@ -5,15 +5,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::future::join_all;
-use quorate::log::MemoryLog;
-use quorate::snapshot::MemorySnapshots;
+use futures::future::{join_all, try_join_all};
 use quorate::transport::{Link, LinkFaults};
 use quorate::types::{GroupId, NodeId};
 use quorate::watch;
 use quorate::{Evidence, Fatal, Group, GroupSpec, Host, HostConfig, Role, StateMachine, TakeOver, TakeOverRefusal};
 
 use super::World;
+use super::world::Place;
+use crate::disk::OfGroup;
 
 /// What a replica is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,6 +63,11 @@ pub enum ReplicaFault {
     Delay(Duration),
 }
 
+/// The names of the nodes of groups that are given so many replicas each: a node has one replica of each group.
+pub(crate) fn nodes(replicas: usize) -> Vec<String> {
+    (0..replicas.max(1)).map(|nth| format!("replica-{nth}")).collect()
+}
+
 /// How often to look for a leader.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -78,8 +83,7 @@ pub struct EmbeddedGroup<M> {
 
 struct Replica<M> {
     node: NodeId,
-    log: MemoryLog,
-    snapshots: MemorySnapshots,
+    stores: OfGroup,
     life: watch::Sender<Life>,
     running: Mutex<Option<(Arc<Host>, Group<M>)>>,
     /// Faults are carried out one at a time.
@@ -87,11 +91,10 @@ struct Replica<M> {
 }
 
 impl<M> Replica<M> {
-    fn new(node: NodeId) -> Self {
+    fn new((node, stores): Place) -> Self {
         Replica {
             node,
-            log: MemoryLog::new(),
-            snapshots: MemorySnapshots::new(),
+            stores,
             life: watch::channel(Life { power: Power::Stopped, ended: 0 }).0,
             running: Mutex::default(),
             fault: tokio::sync::Mutex::default(),
@@ -123,20 +126,42 @@ impl<M: StateMachine> EmbeddedGroup<M> {
         replicas: usize,
         make: impl Fn() -> M + Send + Sync + 'static,
     ) -> Result<Arc<Self>, Fatal> {
-        let replicas = (0..replicas.max(1)).map(|_| Replica::new(world.allocate_node())).collect();
+        Self::start_named(world, "", &nodes(replicas), make).await
+    }
+
+    /// Starts the group of this name, with a replica on each of `nodes`. If its world has kept it, it goes on; otherwise it is
+    /// new, and its first replica is the first to lead.
+    ///
+    /// # Errors
+    /// [`Fatal`] when a replica cannot start, or what was kept is damaged.
+    pub async fn start_named(
+        world: &World,
+        name: &str,
+        nodes: &[String],
+        make: impl Fn() -> M + Send + Sync + 'static,
+    ) -> Result<Arc<Self>, Fatal> {
+        let (id, places) = world.place(name, nodes).await?;
         let group = EmbeddedGroup {
-            id: world.allocate_group(),
+            id,
             world: world.clone(),
             make: Box::new(make),
-            replicas,
+            replicas: places.into_iter().map(Replica::new).collect(),
             whole: watch::channel(Life { power: Power::Stopped, ended: 0 }).0,
         };
-        for replica in &group.replicas {
-            group.start_replica(replica).await?;
+        if world.is_kept() {
+            // Each may have to wait for what an earlier life has promised.
+            try_join_all(group.replicas.iter().map(|replica| group.start_replica(replica))).await?;
+        } else {
+            for replica in &group.replicas {
+                group.start_replica(replica).await?;
+            }
         }
         let voters: BTreeSet<_> = group.replicas.iter().map(|replica| replica.node).collect();
         if let Some(first) = group.running(0) {
-            first.initialize(voters).await.map_err(|cause| Fatal(cause.to_string()))?;
+            match first.initialize(voters).await {
+                Err(refusal) if world.is_kept() => tracing::debug!(%id, %refusal, "the group is not new"),
+                made => made.map_err(|cause| Fatal(cause.to_string()))?,
+            }
         }
         Ok(Arc::new(group))
     }
@@ -160,8 +185,8 @@ impl<M: StateMachine> EmbeddedGroup<M> {
         GroupSpec {
             id: self.id,
             machine: (self.make)(),
-            log: Arc::new(replica.log.clone()),
-            snapshots: Arc::new(replica.snapshots.clone()),
+            log: Arc::clone(&replica.stores.0),
+            snapshots: Arc::clone(&replica.stores.1),
             options: self.world.options.clone(),
         }
     }
@@ -310,6 +335,11 @@ impl<M: StateMachine> EmbeddedGroup<M> {
         }
         // A paused node that is stopped does not stay paused in its next life.
         self.world.network.resume(replica.node);
+    }
+
+    /// What it shares with the other groups of the process.
+    pub fn world(&self) -> &World {
+        &self.world
     }
 
     /// Stops all replicas.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures::future::{BoxFuture, try_join_all};
 use quorate::Fatal;
 use quorate_statemachines::Gid;
 use quorate_statemachines::configlog::ConfigLog;
@@ -12,7 +13,14 @@ use quorate_statemachines::kv::KvMachine;
 use super::driver::{Driver, DriverOptions};
 use super::reach::{Directory, Reach};
 use super::store::StoreOptions;
-use crate::embedded::{EmbeddedGroup, ReplicaFault, World};
+use crate::embedded::{self, EmbeddedGroup, ReplicaFault, World};
+
+/// What the names of shard groups begin with where they are kept.
+const KEPT: &str = "group ";
+
+fn kept_name(gid: &Gid) -> String {
+    format!("{KEPT}{gid}")
+}
 
 /// Shard groups that are started as they are named.
 pub struct ShardGroups {
@@ -63,20 +71,43 @@ impl ShardGroups {
     /// [`Fatal`] when a replica cannot start.
     pub async fn ensure(&self, gids: impl IntoIterator<Item = Gid>) -> Result<(), Fatal> {
         let _one_at_a_time = self.starting.lock().await;
+        let mut new: Vec<Gid> = Vec::new();
         for gid in gids {
-            if self.get(&gid).is_some() {
-                continue;
+            if self.get(&gid).is_none() && !new.contains(&gid) {
+                new.push(gid);
             }
+        }
+        if self.world.is_kept() {
+            // Each may have to wait for what an earlier life has promised.
+            try_join_all(new.iter().map(|gid| self.start(gid))).await?;
+        } else {
+            for gid in &new {
+                self.start(gid).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start<'a>(&'a self, gid: &'a Gid) -> BoxFuture<'a, Result<(), Fatal>> {
+        // Boxed: its type is deeper than the compiler cares to look into where it is spawned.
+        Box::pin(async move {
             let session_ttl = self.session_ttl;
-            let group = EmbeddedGroup::start(&self.world, self.replicas, move || KvMachine::new(session_ttl)).await?;
+            let (name, nodes) = (kept_name(gid), embedded::nodes(self.replicas));
+            let make = move || KvMachine::new(session_ttl);
+            let group = EmbeddedGroup::start_named(&self.world, &name, &nodes, make).await?;
             let mut running = self.running.0.write().unwrap_or_else(PoisonError::into_inner);
             running.insert(gid.clone(), Arc::clone(&group));
             drop(running);
             for replica in 0..group.replicas() {
-                self.drive(&gid, &group, replica);
+                self.drive(gid, &group, replica);
             }
-        }
-        Ok(())
+            Ok(())
+        })
+    }
+
+    /// The groups that an earlier process has kept in this world.
+    pub fn kept(&self) -> Vec<Gid> {
+        self.world.kept_groups().iter().filter_map(|name| name.strip_prefix(KEPT)).map(Gid::new).collect()
     }
 
     /// Starts the driver of a replica that was started.

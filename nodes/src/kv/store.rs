@@ -11,7 +11,7 @@ use super::client::KvClient;
 use super::driver::DriverOptions;
 use super::groups::ShardGroups;
 use super::reach::Reach;
-use crate::embedded::{EmbeddedGroup, ReplicaFault, World};
+use crate::embedded::{self, EmbeddedGroup, ReplicaFault, World};
 
 /// How a store is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,14 +44,16 @@ pub struct ShardedStore {
 }
 
 impl ShardedStore {
-    /// Starts a store with a controller and no groups.
+    /// Starts a store with a controller, and with the groups that were kept in its world.
     ///
     /// # Errors
     /// [`Fatal`] when a replica cannot start.
     pub async fn start(world: World, options: StoreOptions) -> Result<Arc<Self>, Fatal> {
-        let controller = EmbeddedGroup::start(&world, options.replicas, ConfigLog::default).await?;
+        let nodes = embedded::nodes(options.replicas);
+        let controller = EmbeddedGroup::start_named(&world, "controller", &nodes, ConfigLog::default).await?;
         let configs: Arc<dyn Reach<ConfigLog>> = Arc::<EmbeddedGroup<ConfigLog>>::clone(&controller);
         let groups = Arc::new(ShardGroups::new(world.clone(), &options, Some(Arc::clone(&configs))));
+        groups.ensure(groups.kept()).await?;
         let client = Arc::new(KvClient::new(Arc::clone(world.env()), configs, groups.directory()));
         Ok(Arc::new(ShardedStore { world, controller, groups, client }))
     }
@@ -106,5 +108,6 @@ impl ShardedStore {
     pub async fn shutdown(&self) {
         self.groups.shutdown().await;
         self.controller.shutdown().await;
+        self.world.close().await;
     }
 }

@@ -3,7 +3,6 @@
 //! Promises: any server answers anything; a change's error says whether it can have happened.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +13,12 @@ use quorate::transport::Change as AdminChange;
 use quorate::transport::grpc::GrpcTransport;
 use quorate::{AdminError, ClientId, Consistency, Described, Group, NodeId, RemoteGroup, StateMachine};
 use quorate_statemachines::configlog::{self, Command, NodeChange, NodeRefusal, Query, Refusal, server_node};
-use quorate_statemachines::kv::{Json, KvAnswer, KvOp, KvQuery, Outcome};
+use quorate_statemachines::kv::{Json, KvAnswer, KvMachine, KvOp, KvQuery, Outcome};
 use quorate_statemachines::{Gid, ShardId};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::config::ServerConfig;
@@ -30,8 +29,8 @@ use super::nodes;
 use super::proto::change_request::Change;
 use super::proto::quorate_server::{Quorate, QuorateServer};
 use super::proto::{self, change_reply};
-use super::reach::Served;
 use crate::kv::{KvClient, KvError, Reach, ScanRange};
+use crate::served::Served;
 
 /// How long a call may take that does not say.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -94,7 +93,11 @@ impl Api {
     }
 
     /// Answers at `address`.
-    pub(super) async fn listen(&self, address: SocketAddr) -> io::Result<Listening> {
+    pub(super) async fn listen(&self, address: SocketAddr, tls: Option<ServerTlsConfig>) -> anyhow::Result<Listening> {
+        let mut server = Server::builder();
+        if let Some(tls) = tls {
+            server = server.tls_config(tls)?;
+        }
         let incoming = TcpIncoming::bind(address)?.with_nodelay(Some(true));
         let address = incoming.local_addr()?;
         let (stop, mut stopping) = watch::channel(false);
@@ -103,7 +106,7 @@ impl Api {
             let stopped = async move {
                 let _ = stopping.wait_for(|stopping| *stopping).await;
             };
-            if let Err(error) = Server::builder().serve_with_incoming_shutdown(service, incoming, stopped).await {
+            if let Err(error) = server.serve_with_incoming_shutdown(service, incoming, stopped).await {
                 tracing::error!(%error, "clients are not answered any more");
             }
         });
@@ -175,9 +178,21 @@ impl Api {
         Ok(nodes::placements(&parts.groups, book, config.unwrap_or_default()).await)
     }
 
-    fn group(&self, name: &str) -> Result<Arc<Served<quorate_statemachines::kv::KvMachine>>, Status> {
+    fn group(&self, name: &str) -> Result<Arc<Served<KvMachine>>, Status> {
         let group = self.0.groups.known().get(&Gid::new(name));
         group.ok_or_else(|| rejected(Status::not_found(format!("there is no group {name}"))))
+    }
+}
+
+/// Refuses a group in which something moves. One that has settled cannot go on before the configuration log does.
+async fn check_settled(name: &str, served: &Served<KvMachine>, number: u64, timeout: Duration) -> Result<(), Status> {
+    let work = served.read(Consistency::Linearizable, &KvQuery::Work, timeout, 0).await;
+    match work.map_err(|error| rejected(Status::unavailable(error.to_string())))?.answer {
+        KvAnswer::Work(work) if work.settled && work.number.0 == number => Ok(()),
+        _ => {
+            let text = format!("group {name} has not settled at configuration {number}");
+            Err(rejected(Status::failed_precondition(text)))
+        }
     }
 }
 
@@ -414,14 +429,8 @@ impl Quorate for Api {
             copy_here(&name, self.0.groups.configs(), timeout).await?
         } else {
             let served = self.group(&name)?;
-            // Asked before the copy is made: it cannot go on from there before the configuration log does.
-            let work = served.read(Consistency::Linearizable, &KvQuery::Work, timeout, 0).await;
-            match work.map_err(|error| rejected(Status::unavailable(error.to_string())))?.answer {
-                KvAnswer::Work(work) if work.settled && work.number.0 == number => {}
-                _ => {
-                    let text = format!("group {name} has not settled at configuration {number}");
-                    return Err(rejected(Status::failed_precondition(text)));
-                }
+            if let Some(number) = number {
+                check_settled(&name, &served, number, timeout).await?;
             }
             copy_here(&name, &served, timeout).await?
         };

@@ -9,12 +9,13 @@ use std::time::Duration;
 use quorate::env::{Env, RealEnv};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::proto::change_request::Change;
 use super::proto::quorate_client::QuorateClient;
 use super::proto::{self, ChangeReply, ChangeRequest, GetReply, GetRequest, Session};
+use super::trust::ClientTls;
 
 /// How long one server is waited for before another is asked.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -53,14 +54,22 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// A client of these servers (`host:port`). Nothing is connected before it is used.
+    /// A client of these servers (`host:port`), in the clear. Nothing is connected before it is used.
     ///
     /// # Errors
     /// When an address is none, or there is none.
     pub fn new(servers: impl IntoIterator<Item = impl AsRef<str>>) -> anyhow::Result<Client> {
+        Client::with_tls(servers, &ClientTls::default())
+    }
+
+    /// A client of these servers (`host:port`). Nothing is connected before it is used.
+    ///
+    /// # Errors
+    /// When an address is none, or there is none, or a certificate cannot be read.
+    pub fn with_tls(servers: impl IntoIterator<Item = impl AsRef<str>>, tls: &ClientTls) -> anyhow::Result<Client> {
         let connect = |server: &str| -> anyhow::Result<_> {
-            let endpoint = Endpoint::from_shared(format!("http://{server}"))?.connect_timeout(CONNECT);
-            Ok(QuorateClient::new(endpoint.tcp_nodelay(true).connect_lazy()))
+            let endpoint = tls.endpoint(server)?.connect_timeout(CONNECT);
+            Ok(QuorateClient::new(endpoint.connect_lazy()))
         };
         let servers: Vec<_> = servers.into_iter().map(|server| connect(server.as_ref())).collect::<Result<_, _>>()?;
         anyhow::ensure!(!servers.is_empty(), "a client needs a server");

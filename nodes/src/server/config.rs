@@ -3,16 +3,26 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use quorate::NodeId;
 use quorate::types::ClusterId;
+use quorate::{GroupOptions, NodeId};
 use quorate_statemachines::configlog::{Book, NodeAddresses};
 use serde::{Deserialize, Serialize};
 
+use super::trust::ClientsTls;
+
 /// How many nodes replicate the configuration log if the file does not say.
 const CONTROLLERS: usize = 3;
+
+/// Processes that share machines and disks with others are late more often than replicas within one process, for which
+/// [`GroupOptions`] has its defaults.
+const ELECTION_TIMEOUT_MS: u64 = 300;
+
+/// The shortest: heartbeats are six to one of it, and the network needs some of that.
+const ELECTION_TIMEOUT_MS_MIN: u64 = 30;
 
 /// A cluster, and which node of it this process is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,9 +39,16 @@ pub struct ServerConfig {
     /// The nodes that replicate the configuration log when the cluster begins; the first three when it is missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub controllers: Vec<u64>,
+    /// A leader that was not heard of for so many milliseconds, or half of that, by each follower's own choice, is replaced. 300
+    /// when it is missing. All nodes are to have the same; half of it is to be three of the disk's slowest syncs or more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub election_timeout_ms: Option<u64>,
     /// Certificates for the connections between nodes; none for connections in the clear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFiles>,
+    /// Certificates for the connections of clients; none for connections in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients_tls: Option<ClientsTls>,
     /// The nodes that the cluster begins with. Later ones are told by `quorate ctl add-node`, and all of them are remembered.
     pub nodes: Vec<NodeAddress>,
 }
@@ -113,8 +130,14 @@ impl ServerConfig {
         let mut config: ServerConfig = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
         config.node = flags.node.or(config.node);
         config.data_dir = flags.data_dir.clone().or(config.data_dir);
+        let (dir, node) = (path.parent().unwrap_or(Path::new("")), config.node);
+        let node = node.map(|node| node.to_string()).unwrap_or_default();
+        let at = |file: &str| dir.join(file.replace("{node}", &node));
         if let Some(tls) = &mut config.tls {
-            tls.settle(path.parent().unwrap_or(Path::new("")), config.node);
+            tls.settle(at);
+        }
+        if let Some(tls) = &mut config.clients_tls {
+            tls.settle(at);
         }
         config.check().with_context(|| format!("in {}", path.display()))?;
         Ok(config)
@@ -127,6 +150,12 @@ impl ServerConfig {
         ensure!(self.node.is_some(), "which node is this? (--node)");
         ensure!(self.data_dir.is_some(), "where is the data? (--data-dir)");
         self.address()?;
+        if let Some(timeout) = self.election_timeout_ms {
+            ensure!(
+                timeout >= ELECTION_TIMEOUT_MS_MIN,
+                "election_timeout_ms is {timeout}: {ELECTION_TIMEOUT_MS_MIN} at least"
+            );
+        }
         for controller in &self.controllers {
             ensure!(ids.contains(controller), "controller {controller} is none of the nodes");
         }
@@ -147,15 +176,26 @@ impl ServerConfig {
         ClusterId(self.cluster)
     }
 
+    /// How its groups run.
+    pub fn options(&self) -> GroupOptions {
+        let upper = Duration::from_millis(self.election_timeout_ms.unwrap_or(ELECTION_TIMEOUT_MS));
+        GroupOptions {
+            heartbeat: upper / 6,
+            election_timeout: (upper / 2, upper),
+            lease_margin: upper / 10,
+            ..GroupOptions::default()
+        }
+    }
+
     /// The address book of a cluster that begins with these nodes.
-    pub(super) fn book(&self) -> Book {
+    pub(crate) fn book(&self) -> Book {
         let addresses = |node: &NodeAddress| NodeAddresses {
             peer: node.peer.to_string(),
             client: node.client.to_string(),
             http: node.http.map(|http| http.to_string()),
         };
         let nodes = self.nodes.iter().map(|node| (NodeId(node.id), addresses(node))).collect();
-        Book { cluster: self.cluster(), nodes, controllers: self.controllers(), ..Book::default() }
+        Book { nodes, controllers: self.controllers(), ..Book::default() }
     }
 
     /// The nodes that replicate the configuration log when the cluster begins.
@@ -180,11 +220,10 @@ pub fn make_certs(dir: &Path, nodes: &[u64]) -> anyhow::Result<()> {
 }
 
 impl TlsFiles {
-    fn settle(&mut self, dir: &Path, node: Option<u64>) {
-        let node = node.map(|node| node.to_string()).unwrap_or_default();
-        self.ca = dir.join(&self.ca);
+    fn settle(&mut self, at: impl Fn(&str) -> PathBuf) {
+        self.ca = at(&self.ca.to_string_lossy());
         for file in [&mut self.cert, &mut self.key] {
-            *file = dir.join(file.replace("{node}", &node)).to_string_lossy().into_owned();
+            *file = at(file).to_string_lossy().into_owned();
         }
     }
 }
@@ -239,5 +278,7 @@ mod tests {
         assert!(refusal(&TWO.replace("id = 2", "id = 1"), Some(1)).contains("twice"));
         assert!(refusal(&TWO.replace("cluster = 7", "cluster = 7\nclustre = 8"), Some(1)).contains("clustre"));
         assert!(refusal("cluster = 7\nnodes = 3", Some(1)).contains("nodes"));
+        let hasty = TWO.replace("cluster = 7", "cluster = 7\nelection_timeout_ms = 5");
+        assert!(refusal(&hasty, Some(1)).contains("30 at least"));
     }
 }

@@ -17,8 +17,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::groups::{CONTROLLER, Groups, group_id};
-use super::reach::Served;
 use crate::kv::Reach;
+use crate::served::Served;
 
 /// How long one question to the configuration log may take, and how long one waits for news of it.
 const ASK: Duration = Duration::from_secs(1);
@@ -162,8 +162,7 @@ impl Follower {
             }
         };
         let (answer, _) = self.ask(Query::Book).await?;
-        // Another cluster's, of which this one was restored, says nothing of these nodes.
-        if let Some(book) = answer.book().filter(|book| book.is_of(self.groups.beginning().cluster)) {
+        if let Some(book) = answer.book() {
             self.groups.memory().take_book(book)?;
         }
         Ok(seen)
@@ -255,8 +254,8 @@ impl Follower {
         if !leads || book.is_begun() {
             return;
         }
-        let Book { cluster, nodes, controllers, .. } = self.groups.beginning().clone();
-        let begin = Command::Nodes(NodeChange::Begin { cluster, nodes, controllers });
+        let Book { nodes, controllers, .. } = self.groups.beginning().clone();
+        let begin = Command::Nodes(NodeChange::Begin { nodes, controllers });
         // Whether it was carried out, the log will tell.
         if let Err(error) = self.groups.configs().write(&begin, ASK, 0).await {
             tracing::debug!(%error, "the cluster's nodes are not written down yet");

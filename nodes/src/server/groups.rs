@@ -25,8 +25,8 @@ use twox_hash::XxHash3_64;
 use super::config::ServerConfig;
 use super::keeper::{Wishes, keep};
 use super::memory::Memory;
-use super::reach::Served;
 use crate::kv::{Directory, Driver, DriverOptions, Reach};
+use crate::served::Served;
 
 /// The configuration log's group.
 pub(crate) const CONTROLLER: GroupId = GroupId(1);
@@ -261,7 +261,7 @@ impl Groups {
     }
 
     fn wishes(&self, gid: Option<Gid>, known: watch::Receiver<BTreeSet<NodeId>>) -> Wishes {
-        Wishes { configs: Arc::clone(&self.configs), cluster: self.beginning.cluster, gid, known }
+        Wishes { configs: Arc::clone(&self.configs), gid, known }
     }
 
     fn drive(&self, gid: &Gid, own: Group<KvMachine>) {

@@ -1,15 +1,13 @@
-//! Whose a data directory is: written when a node is new, compared whenever it starts.
+//! Whose a server's data directory is: a node's of a cluster.
 
+use std::fmt;
 use std::path::Path;
 
-use anyhow::{Context, bail, ensure};
-use quorate::fs::{Fs, create_dir_durably, read_whole, replace_durably};
+use anyhow::ensure;
+use quorate::fs::Fs;
 use serde::{Deserialize, Serialize};
 
-const FILE: &str = "identity.json";
-
-/// The only version of a data directory's layout so far.
-const FORMAT: u32 = 1;
+use crate::disk::identity::{self, FORMAT};
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Identity {
@@ -18,22 +16,21 @@ struct Identity {
     node: u64,
 }
 
+impl identity::Identity for Identity {}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "node {} of cluster {}", self.node, self.cluster)
+    }
+}
+
 /// Makes `dir` the directory of this node if it is new, or finds that it is.
 ///
 /// # Errors
 /// When it is another node's, or another cluster's, or of another format; when a node that is not new has none.
 pub(crate) fn claim(fs: &dyn Fs, dir: &Path, cluster: u64, node: u64, init: bool) -> anyhow::Result<()> {
     let own = Identity { format: FORMAT, cluster, node };
-    let path = dir.join(FILE);
-    if fs.metadata(&path)?.is_some() {
-        let bytes = read_whole(fs, &path)?;
-        let found: Identity =
-            serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))?;
-        ensure!(found.format == FORMAT, "{} has format {}; this is {FORMAT}", dir.display(), found.format);
-        if found != own {
-            let Identity { cluster, node, .. } = found;
-            bail!("{} is the data of node {node} of cluster {cluster}", dir.display());
-        }
+    if identity::is_claimed(fs, dir, &own)? {
         return Ok(());
     }
     ensure!(
@@ -42,9 +39,15 @@ pub(crate) fn claim(fs: &dyn Fs, dir: &Path, cluster: u64, node: u64, init: bool
          another number: it would forget its votes",
         dir.display()
     );
-    create_dir_durably(fs, dir)?;
-    replace_durably(fs, &path, &serde_json::to_vec(&own)?)?;
-    Ok(())
+    identity::claim(fs, dir, &own)
+}
+
+/// Makes `dir`, which holds what a new node is to begin with, the directory of that node.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn claim_filled(fs: &dyn Fs, dir: &Path, cluster: u64, node: u64) -> anyhow::Result<()> {
+    identity::claim(fs, dir, &Identity { format: FORMAT, cluster, node })
 }
 
 #[cfg(test)]

@@ -9,13 +9,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate::{AdminError, ClusterId, Consistency, Group, Membership, NodeId, StateMachine};
+use quorate::{AdminError, Consistency, Group, Membership, NodeId, StateMachine};
 use quorate_statemachines::Gid;
 use quorate_statemachines::configlog::{Answer, ConfigLog, Query, server_node};
 use tokio::sync::watch;
 
-use super::reach::Served;
 use crate::kv::Reach;
+use crate::served::Served;
 
 /// How long one step may take before another one is tried. What it has begun goes on: a learner goes on learning.
 const STEP: Duration = Duration::from_secs(5);
@@ -35,7 +35,6 @@ const ASK: Duration = Duration::from_secs(1);
 /// Whom the configuration wants to replicate a group.
 pub(super) struct Wishes {
     pub(super) configs: Arc<Served<ConfigLog>>,
-    pub(super) cluster: ClusterId,
     /// The shard group; `None` for the configuration log's own.
     pub(super) gid: Option<Gid>,
     /// What this node knows of it.
@@ -45,7 +44,7 @@ pub(super) struct Wishes {
 impl Wishes {
     /// Asks the log itself: what this node knows may be old. `None` when it does not say.
     async fn confirmed(&self) -> Option<BTreeSet<NodeId>> {
-        let book = self.ask(Query::Book).await?.book().filter(|book| book.is_of(self.cluster))?;
+        let book = self.ask(Query::Book).await?.book().filter(|book| book.is_begun())?;
         let Some(gid) = &self.gid else { return Some(book.controllers.clone()) };
         let config = self.ask(Query::Latest).await?.config()?;
         let servers = config.groups.get(gid).or_else(|| book.left.get(gid))?;
@@ -170,14 +169,16 @@ mod tests {
         next_step(&membership, &ids(wanted), NodeId(leader), nth)
     }
 
+    /// What it shows; voters, learners, wanted, the leader, how often it failed, the step.
+    type Case<'a> = (&'a str, &'a [&'a [u64]], &'a [u64], &'a [u64], u64, usize, Option<Step>);
+
     #[test]
     fn a_group_is_brought_to_what_is_wanted_one_step_at_a_time() {
         let (add, remove) = (|node| Some(Step::Add(NodeId(node))), |node| Some(Step::Remove(NodeId(node))));
         let swap = |old, new| Some(Step::Swap { old: NodeId(old), new: NodeId(new) });
         let hand_over = |to| Some(Step::HandOver(NodeId(to)));
         let settle = |node| Some(Step::Settle(NodeId(node)));
-        // What it shows; voters, learners, wanted, the leader, how often it failed, the step.
-        let table: &[(&str, &[&[u64]], &[u64], &[u64], u64, usize, Option<Step>)] = &[
+        let table: &[Case<'_>] = &[
             ("nothing to do", &[&[1, 2, 3]], &[], &[1, 2, 3], 1, 0, None),
             ("a dead one is replaced", &[&[1, 2, 3]], &[], &[1, 2, 4], 1, 0, swap(3, 4)),
             ("also when the new one learns already", &[&[1, 2, 3]], &[4], &[1, 2, 4], 1, 0, swap(3, 4)),

@@ -4,12 +4,13 @@
 //! - [`Server`]: starts everything on a data directory, and ends it in good order.
 //! - `groups`: the replicas on this node. `follow`: follows the configuration log, which says what there is to be. `keeper`:
 //!   makes a group's nodes those that it is to have. `memory`: what a node knows of its cluster from an earlier life.
-//! - `reach`: the way to a group, here or elsewhere. `api`: what clients ask, `multiplex` many at a time; `nodes`: what they ask
-//!   of the cluster's nodes. `http`: what operators look at.
+//! - `api`: what clients ask, `multiplex` many at a time; `nodes`: what they ask of
+//!   the cluster's nodes; `copy`: a group's content for a backup. `http`: what operators look at.
 //! - [`Client`]: changes each key once, wherever it has to ask. [`CallStream`]: many calls over one stream.
 //!
 //! Promises: whatever was acknowledged is there again after a kill; a data directory serves one node of one cluster.
-//! Leaves out: who may call (mutual TLS between nodes; the client's port is for a trusted network).
+//! Leaves out: who may do what: whoever a node's or a client's certificate lets in may do everything; the operators' port is for a
+//! trusted network.
 
 mod api;
 mod client;
@@ -24,15 +25,15 @@ mod memory;
 mod multiplex;
 mod node;
 mod nodes;
-mod reach;
 mod recover;
 mod run;
 mod stream;
+mod trust;
 
 pub(crate) use groups::{CONTROLLER, CONTROLLER_NAME, group_id};
 pub(crate) use http::{as_json as status_json, lag as replica_lag};
 
-pub(crate) use identity::claim;
+pub(crate) use identity::{claim, claim_filled};
 
 pub use client::{Client, ClientError};
 pub use config::{NodeAddress, ServerConfig, ServerFlags, TlsFiles, make_certs};
@@ -40,6 +41,7 @@ pub use node::{Server, Start};
 pub use recover::{RecoverFlags, recover};
 pub use run::run;
 pub use stream::CallStream;
+pub use trust::{ClientTls, ClientsTls};
 
 /// The client API's messages, its client and its server, made from `proto/quorate.proto`.
 #[allow(missing_docs, unreachable_pub, clippy::all)]

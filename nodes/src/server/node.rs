@@ -11,7 +11,7 @@ use quorate::fs::{Fs, RealFs};
 use quorate::log::{DiskLog, DiskLogOptions};
 use quorate::transport::grpc::{GrpcConfig, GrpcLimits, GrpcServer, GrpcTransport, Tls};
 use quorate::types::Incarnation;
-use quorate::{Fatal, GroupOptions, Host, HostConfig, NodeId, Role};
+use quorate::{Fatal, Host, HostConfig, NodeId, Role};
 use quorate_statemachines::configlog::ConfigLog;
 use quorate_statemachines::kv::{KvDatabase, KvDatabaseOptions};
 use tokio::sync::watch;
@@ -22,6 +22,7 @@ use super::follow::{Follower, add_peers};
 use super::groups::{Groups, Stores};
 use super::http::{self, Http};
 use super::memory::Memory;
+use super::trust::ClientsTls;
 use super::{api, identity};
 use crate::kv::{Directory, KvClient, Reach};
 
@@ -101,7 +102,7 @@ impl Server {
         let peers = peers.with_context(|| format!("cannot listen for peers at {}", address.peer))?;
 
         let founds = memory.founds_cluster(config, node);
-        let groups = Groups::new(Arc::clone(&host), stores, GroupOptions::default(), memory, config);
+        let groups = Groups::new(Arc::clone(&host), stores, config.options(), memory, config);
         let follower = Follower::start(Arc::clone(&groups), Arc::clone(&transport), founds).await?;
         let configs: Arc<dyn Reach<ConfigLog>> = Arc::clone(groups.configs()) as _;
         let directory: Arc<dyn Directory> = Arc::clone(groups.known()) as _;
@@ -118,7 +119,9 @@ impl Server {
             Some(at) => Some(Http::start(at, Arc::clone(&host), api.clone()).await?),
             None => None,
         };
-        let api = api.listen(address.client).await;
+        let clients_tls = config.clients_tls.as_ref().map(ClientsTls::read).transpose();
+        let clients_tls = clients_tls.context("cannot read the certificates for clients")?;
+        let api = api.listen(address.client, clients_tls).await;
         let api = api.with_context(|| format!("cannot listen for clients at {}", address.client))?;
         tracing::info!(%node, peers = %peers.address(), clients = %api.address(), "ready");
         Ok(Server { node, host, log, peers, api, http, groups, failed, following })

@@ -12,7 +12,7 @@ use quorate_statemachines::configlog::{Book, Config, NodeAddresses, server_name,
 
 use super::groups::{CONTROLLER_NAME, Groups};
 use super::proto;
-use super::reach::Served;
+use crate::served::Served;
 
 /// How long a node may take to say what it knows of a group.
 const ASK: Duration = Duration::from_secs(1);
@@ -57,8 +57,7 @@ pub(super) fn addressed(node: proto::Node) -> Result<(NodeId, NodeAddresses), St
 /// Asks all nodes that may know what they know.
 pub(super) async fn placements(groups: &Groups, book: Arc<Book>, config: Arc<Config>) -> Placements {
     let known = groups.known().all();
-    let beginning = groups.beginning();
-    let controllers = if book.is_of(beginning.cluster) { &book.controllers } else { &beginning.controllers };
+    let controllers = if book.is_begun() { &book.controllers } else { &groups.beginning().controllers };
     let mut placed =
         vec![placed(CONTROLLER_NAME, controllers.clone(), false, Some(Arc::clone(groups.configs()))).await];
     let here = config.groups.iter().map(|(gid, servers)| (gid, servers, false));

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use futures::stream;
 use tokio::sync::{mpsc, oneshot};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 use super::api::timeout;
 use super::client::ClientError;
 use super::proto::quorate_client::QuorateClient;
 use super::proto::{Answer, Answers, Call, Calls, ChangeReply, ChangeRequest, GetReply, GetRequest, answer, call};
+use super::trust::ClientTls;
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -42,13 +43,16 @@ impl CallStream {
     /// A stream to a server (`host:port`), opened with the first call. It ends with its last clone.
     ///
     /// # Errors
-    /// When the address is none.
+    /// When the address is none, or a certificate cannot be read.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn new(server: &str) -> anyhow::Result<CallStream> {
-        let endpoint = Endpoint::from_shared(format!("http://{server}"))?.connect_timeout(CONNECT).tcp_nodelay(true);
-        let endpoint = endpoint.http2_keep_alive_interval(SILENCE).keep_alive_timeout(SILENCE);
+    pub fn new(server: &str, tls: &ClientTls) -> anyhow::Result<CallStream> {
+        let endpoint = tls
+            .endpoint(server)?
+            .connect_timeout(CONNECT)
+            .http2_keep_alive_interval(SILENCE)
+            .keep_alive_timeout(SILENCE);
         let (asked, calls) = mpsc::unbounded_channel();
         tokio::spawn(run(QuorateClient::new(endpoint.connect_lazy()), calls));
         Ok(CallStream { asked })

@@ -57,6 +57,7 @@ pub mod dedupe;
 mod digest;
 mod dispatch;
 pub mod error;
+pub mod failure;
 pub mod fields;
 mod intake;
 mod lanes;
@@ -81,6 +82,7 @@ mod schedule_tests;
 mod tests;
 
 pub use error::{Code, ErrorReply};
+pub use failure::Failure;
 pub use fields::{Fields, Key};
 pub use message::Request;
 pub use options::StdioOptions;

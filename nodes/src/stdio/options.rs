@@ -1,6 +1,7 @@
 //! The options that every binary has.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
@@ -35,6 +36,11 @@ pub struct StdioOptions {
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=16384))]
     pub shards: u32,
 
+    /// Keep everything under this directory: log, votes, snapshots. Started again on it, the service goes on with all that
+    /// was acknowledged. Without it, everything is in memory.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
     /// Log to standard error from this level on: off, error, warn, info, debug or trace. Without it RUST_LOG counts.
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<LevelFilter>,
@@ -66,6 +72,8 @@ impl StdioOptions {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use clap::Parser;
 
     use super::*;
@@ -85,24 +93,26 @@ mod tests {
         let options = parse("").unwrap();
         assert_eq!(options.serve(), ServeOptions::default());
         assert_eq!((options.replicas, options.shards, options.seed), (3, 10, None));
+        assert_eq!(options.data_dir, None);
     }
 
     #[test]
     fn every_option_is_understood() {
-        let args =
-            "--request-timeout 5 --drain-timeout 0 --allow-faults --seed 7 --replicas 5 --shards 4 --log-level debug";
+        let args = "--request-timeout 5 --drain-timeout 0 --allow-faults --seed 7 --replicas 5 --shards 4 --data-dir a/b \
+                    --log-level debug";
         let options = parse(args).unwrap();
         assert_eq!(options.serve().request_timeout, Duration::from_millis(5));
         assert_eq!(options.serve().drain_timeout, Duration::ZERO);
         assert!(options.serve().allow_faults);
         assert_eq!((options.replicas, options.shards, options.seed), (5, 4, Some(7)));
+        assert_eq!(options.data_dir.as_deref(), Some(Path::new("a/b")));
         assert_eq!(options.log_level, Some(LevelFilter::DEBUG));
     }
 
     #[test]
     fn what_does_not_exist_is_not_accepted_silently() {
         for args in
-            ["--distributed", "--data-dir x", "--request-timeout 0", "--replicas 0", "--shards 16385", "--seed -1"]
+            ["--distributed", "--data-dir", "--request-timeout 0", "--replicas 0", "--shards 16385", "--seed -1"]
         {
             assert!(parse(args).is_err(), "{args}");
         }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::failure::CannotGoOn;
 use super::options::StdioOptions;
 use super::serve::serve_until;
 use super::service::Service;
@@ -31,7 +32,11 @@ fn block_on<S: Service>(options: &StdioOptions, build: impl FnOnce() -> anyhow::
         let stop = async move { _ = terminate.recv().await };
         let service = build()?;
         let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
-        serve_until(service, input, output, options.serve(), stop).await.context("answers cannot be written")
+        let served = serve_until(service, input, output, options.serve(), stop).await;
+        served.map_err(|error| match error.get_ref() {
+            Some(why) if why.is::<CannotGoOn>() => anyhow::Error::from(error),
+            _ => anyhow::Error::from(error).context("answers cannot be written"),
+        })
     });
     // Standard input is read by a thread that may wait for a line for ever.
     runtime.shutdown_background();

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::dedupe::DedupeLimits;
 use super::dispatch::Dispatch;
+use super::failure::Failure;
 use super::intake::{self, End};
 use super::service::Service;
 use super::window::WindowLimits;
@@ -60,7 +61,7 @@ pub async fn serve<S: Service>(
 }
 
 /// Serves until the end of the input or until `stop` completes. An error means that answers could not be written; that
-/// nobody reads them any more is none.
+/// nobody reads them any more is none. When the service has said that it cannot go on ([`Failure`]), the error is why.
 pub async fn serve_until<S: Service>(
     service: S,
     input: impl AsyncRead + Send + Unpin + 'static,
@@ -71,10 +72,18 @@ pub async fn serve_until<S: Service>(
     let service = Arc::new(service);
     let (outbox, outgoing) = Outbox::new();
     let (sender, arrivals) = mpsc::unbounded_channel();
+    let failure = Failure::default();
+    let failed = failure.clone();
+    let stop = async move {
+        tokio::select! {
+            () = stop => {}
+            () = failed.told() => {}
+        }
+    };
     let mut writing = tokio::spawn(writer::write(outgoing, output));
     let reading = tokio::spawn(intake::read(service.clone(), input, options, stop, sender));
 
-    Dispatch::new(service.clone(), options, outbox.clone()).run(arrivals).await;
+    Dispatch::new(service.clone(), options, outbox.clone(), failure.clone()).run(arrivals).await;
     // When nobody reads the answers, it may still be waiting for a line.
     reading.abort();
     let end = reading.await.unwrap_or(End::Input);
@@ -89,12 +98,19 @@ pub async fn serve_until<S: Service>(
             Ok(written) => written,
             Err(_) => {
                 writing.abort();
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "answers are left that nobody reads"));
+                return Err(failure.error().unwrap_or_else(unread));
             }
         },
     };
+    if let Some(error) = failure.error() {
+        return Err(error);
+    }
     match written.unwrap_or_else(|failed| Err(io::Error::other(failed))) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }
+}
+
+fn unread() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "answers are left that nobody reads")
 }

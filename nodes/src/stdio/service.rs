@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::error::ErrorReply;
+use super::failure::Failure;
 use super::fields::Fields;
 use super::message::Request;
 use super::peers::PeerMessage;
@@ -179,6 +180,10 @@ pub struct Init {
     pub dest: Arc<str>,
     /// Where to send messages that answer nothing.
     pub outbox: Outbox,
+    /// Whom to tell when the service cannot go on.
+    pub failure: Failure,
+    /// When it will have been answered, by the service or in its place.
+    pub deadline: Instant,
     pub(crate) body: Map<String, Value>,
 }
 

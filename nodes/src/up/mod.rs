@@ -209,7 +209,9 @@ async fn make(flags: &UpFlags, path: &Path) -> anyhow::Result<ServerConfig> {
         node: None,
         data_dir: None,
         controllers: Vec::new(),
+        election_timeout_ms: None,
         tls: None,
+        clients_tls: None,
         nodes: (0..flags.nodes).map(node).collect(),
     };
     std::fs::create_dir_all(&flags.dir).with_context(|| format!("cannot make {}", flags.dir.display()))?;

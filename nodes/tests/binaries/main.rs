@@ -1,8 +1,10 @@
 //! The node binaries, run as the processes that they are.
 //!
 //! `samples`: the protocol's samples. `transcripts`: golden conversations, every message and every error. `processes`:
-//! what the binaries are fed, how they end, what they never do. `piped`: transcripts that are sent at once.
+//! what the binaries are fed, how they end, what they never do. `piped`: transcripts that are sent at once. `kept`: what
+//! survives on a data directory.
 
+mod kept;
 mod piped;
 mod process;
 mod processes;

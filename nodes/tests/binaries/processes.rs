@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 const BINARIES: [&str; 4] = ["shardkv", "replica", "replica_group", "master"];
 
-fn request(src: &str, dest: &str, body: Value) -> Value {
+pub(crate) fn request(src: &str, dest: &str, body: Value) -> Value {
     json!({ "src": src, "dest": dest, "body": body })
 }
 
@@ -223,6 +223,14 @@ fn options_that_make_no_sense_are_refused() {
             ended.assert_no_panic();
         }
         assert_eq!(Process::start(binary, &["--help"]).child_status(), Some(0));
+    }
+    // A group is named where a process is one node of it, and then always.
+    for args in [&["--distributed"][..], &["--group", "g1"], &["--peers", "g2=n4"]] {
+        assert_eq!(Process::start("replica_group", args).wait().status.code(), Some(2), "{args:?}");
+    }
+    for peers in ["g2", "g2=", "=n4", "g2=n4,,n5"] {
+        let args = ["--distributed", "--group", "g1", "--peers", peers];
+        assert_eq!(Process::start("replica_group", &args).wait().status.code(), Some(2), "{peers}");
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use quorate_nodes::server::proto::quorate_client::QuorateClient;
 use quorate_nodes::server::proto::{Group, JoinRequest, StatusReply, StatusRequest};
-use quorate_nodes::server::{Client, NodeAddress, ServerConfig};
+use quorate_nodes::server::{Client, ClientTls, NodeAddress, ServerConfig};
 
 /// How long anything may take; only a failing test waits so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -19,10 +19,10 @@ pub(crate) struct Cluster {
     dir: tempfile::TempDir,
     config: ServerConfig,
     running: Vec<Option<Child>>,
-    /// How many nodes the cluster began with; the others joined it, each with a file of its own.
-    founders: usize,
     /// What else nodes are told when they start.
     pub(crate) flags: Vec<String>,
+    /// How many nodes the cluster began with; the others joined it, each with a file of its own.
+    founders: usize,
 }
 
 /// Addresses that nobody has at the moment.
@@ -62,7 +62,9 @@ impl Cluster {
             node: None,
             data_dir: None,
             controllers: Vec::new(),
+            election_timeout_ms: None,
             tls: None,
+            clients_tls: None,
             nodes: (0..nodes).map(node).collect(),
         };
         std::fs::write(dir.path().join("quorate.toml"), toml::to_string(&config).expect("TOML")).expect("a file");
@@ -120,6 +122,26 @@ impl Cluster {
     pub(crate) async fn status(&self, nth: usize) -> Option<StatusReply> {
         let mut client = QuorateClient::connect(format!("http://{}", self.address(nth))).await.ok()?;
         Some(client.status(StatusRequest {}).await.ok()?.into_inner())
+    }
+
+    /// Changes the file that all nodes share, before they start.
+    pub(crate) fn reconfigure(&mut self, change: impl FnOnce(&mut ServerConfig)) {
+        change(&mut self.config);
+        let text = toml::to_string(&self.config).expect("TOML");
+        std::fs::write(self.dir().join("quorate.toml"), text).expect("a file");
+    }
+
+    /// What runs `quorate ctl` with these certificates, asking the first node.
+    pub(crate) fn with_tls(&self, tls: &ClientTls, arguments: &[&str]) -> impl Fn() -> Output + use<> {
+        let mut words = vec!["ctl".to_owned(), "--servers".into(), self.address(0)];
+        for (flag, path) in [("--ca", &tls.ca), ("--cert", &tls.cert), ("--key", &tls.key)] {
+            words.extend(path.iter().flat_map(|path| [flag.to_owned(), path.to_string_lossy().into_owned()]));
+        }
+        words.extend(arguments.iter().map(ToString::to_string));
+        move || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+            command.args(&words).stdin(Stdio::null()).output().expect("it runs")
+        }
     }
 
     pub(crate) fn dir(&self) -> &Path {

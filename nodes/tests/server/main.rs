@@ -7,4 +7,5 @@ mod membership;
 mod recovered;
 mod refused;
 mod rolling;
+mod trust;
 mod writers;

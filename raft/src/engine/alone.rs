@@ -173,7 +173,7 @@ impl Trial {
                 return Err(io::Error::other(format!("neither the log nor the snapshot holds entry {from}")));
             }
             for entry in &entries {
-                drop(self.state.apply_entry(entry));
+                drop(self.state.apply_entry(entry)?);
                 from = entry.id.index.next();
             }
         }

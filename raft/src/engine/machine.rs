@@ -1,7 +1,8 @@
 //! openraft's state machine over [`State`]: one concrete adapter for every machine.
 
 use std::io;
-use std::sync::{Arc, Mutex as StdMutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use futures::{FutureExt, Stream, StreamExt};
 use openraft::OptionalSend;
@@ -9,6 +10,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use tokio::sync::{Mutex, Notify};
 
 use super::applied::AppliedIndex;
+use super::digests::Digests;
 use super::durable::{View, blocking};
 use super::state::State;
 use super::types::{
@@ -46,7 +48,12 @@ pub(crate) struct Shared {
     /// Held by whoever persists the state or takes a snapshot in.
     turn: Mutex<()>,
     /// Whether work that blocks is done on the spot: in a simulation.
-    inline: bool,
+    pub(super) inline: bool,
+    /// Whether the machine can apply the version of commands that is in force.
+    fit: AtomicBool,
+    pub(super) digests: Digests,
+    /// Why this replica's state is not that of the others, once that is known.
+    parted: OnceLock<String>,
 }
 
 impl Shared {
@@ -69,6 +76,9 @@ impl Shared {
             persisted: StdMutex::default(),
             turn: Mutex::default(),
             inline,
+            fit: AtomicBool::new(state.version().1),
+            digests: Digests::new(),
+            parted: OnceLock::new(),
             state: RwLock::new(state),
         }
     }
@@ -92,6 +102,9 @@ impl Shared {
         {
             self.install(snapshot.meta, snapshot.view).await?;
         }
+        // What a replay for another purpose has left is not this life's.
+        drop(self.write().take_tasks());
+        self.note_version(&self.read());
         let last = self.read().last.map(|last| last.index);
         last.into_iter().for_each(|last| self.applied.advance(last));
         match self.log.state().await?.purged {
@@ -102,6 +115,18 @@ impl Shared {
             }
             _ => Ok(()),
         }
+    }
+
+    fn note_version(&self, state: &State) {
+        let fit = state.version().1;
+        if self.fit.load(Ordering::Relaxed) != fit {
+            self.fit.store(fit, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether commands may be proposed, as far as their version goes.
+    pub(crate) fn is_fit(&self) -> bool {
+        self.fit.load(Ordering::Relaxed)
     }
 
     /// Takes the state away from a replica that has stopped, for its next life.
@@ -122,6 +147,7 @@ impl Shared {
                 self.keep(Some(persisted));
             }
         }
+        self.note_version(&self.read());
         last.into_iter().for_each(|last| self.applied.advance(last.index));
         Ok(())
     }
@@ -147,7 +173,22 @@ impl Shared {
 
     /// Whether the machine's store has failed.
     pub(crate) fn is_faulty(&self) -> bool {
-        self.durable && self.read().fault().is_some()
+        self.parted.get().is_some() || self.durable && self.read().fault().is_some()
+    }
+
+    /// Stops the replica: its state is not what it should be.
+    pub(super) fn part(&self, text: String) {
+        tracing::error!(error = text, "this replica stops");
+        if self.parted.set(text).is_ok() {
+            self.metrics.divergences.increment(1);
+        }
+        self.write().tear();
+        // The next snapshot fails, and is asked for; so does the next apply.
+        self.snapshot_wanted.notify_one();
+    }
+
+    fn check_not_parted(&self) -> io::Result<()> {
+        self.parted.get().map_or(Ok(()), |text| Err(io::Error::other(text.clone())))
     }
 
     /// Sees to it that the replica stops if a look at its state met a fault: the snapshot that is asked for will fail.
@@ -158,13 +199,14 @@ impl Shared {
     }
 
     fn apply(
-        &self,
+        self: &Arc<Self>,
         batch: impl ExactSizeIterator<Item = Result<EntryResponder<TypeConfig>, io::Error>>,
     ) -> io::Result<()> {
         let (mut last, mut count) = (None, 0);
         let mut failure = Ok(());
         let mut answers = Vec::with_capacity(batch.len());
         let mut state = self.write();
+        self.check_not_parted()?;
         if state.torn() {
             return Err(io::Error::other("this replica's state was given up"));
         }
@@ -176,7 +218,13 @@ impl Shared {
                     break;
                 }
             };
-            let outcome = state.apply_entry(&entry);
+            let outcome = match state.apply_entry(&entry) {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    failure = Err(error);
+                    break;
+                }
+            };
             last = Some(entry.id.index);
             count += 1;
             if let Some(responder) = responder {
@@ -187,7 +235,11 @@ impl Shared {
             // Nobody is answered: what was applied may rest on what could not be read.
             return Err(io::Error::other(fault));
         }
+        self.note_version(&state);
+        let tasks = state.take_tasks();
         drop(state);
+        self.do_tasks(tasks);
+        self.check_not_parted()?;
         self.metrics.applied.increment(count);
         if let Some(last) = last {
             self.applied.advance(last);
@@ -230,6 +282,7 @@ impl RaftSnapshotBuilder<TypeConfig> for MachineAdapter {
     type SnapshotData = Arc<dyn SnapshotView>;
 
     async fn build_snapshot(&mut self) -> Result<RaftSnapshot, io::Error> {
+        self.0.check_not_parted()?;
         if let Some(kept) = self.0.persist().await? {
             self.0.metrics.snapshots_taken.increment(1);
             return Ok(RaftSnapshot { meta: meta_into(&kept.meta), snapshot: kept.view });

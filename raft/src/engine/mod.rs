@@ -6,6 +6,7 @@
 mod alone;
 mod applied;
 mod compaction;
+mod digests;
 mod durable;
 mod inbound;
 mod leadership;
@@ -17,6 +18,7 @@ mod recover;
 mod replica;
 mod runtime;
 mod state;
+mod stillness;
 #[cfg(test)]
 mod suite;
 mod types;
@@ -27,4 +29,4 @@ pub(crate) use alone::{Attempt, OwnLog, go_alone};
 pub(crate) use proposer::Proposed;
 pub(crate) use recover::{Found, Stores, look, stand_alone};
 pub(crate) use replica::{NotHere, Replica, ReplicaSpec};
-pub(crate) use state::State;
+pub(crate) use state::{State, edited};

@@ -220,7 +220,7 @@ fn failed(error: &ClientWriteError<TypeConfig>) -> Proposed {
 
 fn outcome_of(at: LogId, outcome: Outcome) -> Result<WriteOutcome, WriteError> {
     match outcome {
-        Outcome::Opened => Ok(WriteOutcome { at, reply: bytes::Bytes::new(), replayed: false }),
+        Outcome::Done => Ok(WriteOutcome { at, reply: bytes::Bytes::new(), replayed: false }),
         Outcome::Applied(reply) => Ok(WriteOutcome { at, reply, replayed: false }),
         Outcome::Replayed(reply) => Ok(WriteOutcome { at, reply, replayed: true }),
         // The command was not carried out now; whether it was before, a forgotten reply cannot tell.

@@ -30,7 +30,7 @@ use crate::error::{Fatal, Rejected, Unknown, WriteError};
 use crate::group::{GroupOptions, Leadership, Status};
 use crate::host::Caller;
 use crate::log::{Entry, Full, LogStore, Write};
-use crate::machine::{Machine, Undecodable};
+use crate::machine::{CommandVersion, Machine, Undecodable, Versions};
 use crate::metrics::HostMetrics;
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::transport::{Append, Appended, ReadIndex, Reply, Request};
@@ -57,11 +57,11 @@ pub(crate) struct ReplicaSpec {
 
 /// A running replica.
 pub(crate) struct Replica {
-    raft: Raft,
+    pub(super) raft: Raft,
     proposer: Arc<Proposer>,
     group: GroupId,
-    node: NodeId,
-    shared: Arc<Shared>,
+    pub(super) node: NodeId,
+    pub(super) shared: Arc<Shared>,
     log: Arc<dyn LogStore>,
     snapshots: Arc<dyn SnapshotStore>,
     incoming: Mutex<Option<Incoming>>,
@@ -145,6 +145,35 @@ impl Replica {
     /// Whether about so many bytes of writes may be proposed, or accepted from a leader, as far as the log's disk goes.
     pub(crate) fn admits(&self, bytes: u64) -> Result<(), Rejected> {
         self.log.admits(bytes).map_err(|Full(text)| Rejected::DiskFull(text))
+    }
+
+    /// Whether commands may be proposed, as far as their version goes.
+    pub(crate) fn is_fit(&self) -> Result<(), Rejected> {
+        if self.shared.is_fit() {
+            return Ok(());
+        }
+        let text = format!("{} of the commands is in force, and none of its own", self.version_in_force());
+        Err(Rejected::LeaderNotReady(text))
+    }
+
+    /// The version of commands that is in force here.
+    pub(crate) fn version_in_force(&self) -> CommandVersion {
+        self.shared.read().version().0
+    }
+
+    /// Whether its machine has a digest of its state.
+    pub(crate) fn has_digest(&self) -> bool {
+        self.shared.read().digest().is_some()
+    }
+
+    /// The digest of the state at the entry at `index`, where one was asked for; waits for ever if there will be none.
+    pub(crate) async fn digest_at(&self, index: Index) -> Option<u64> {
+        self.shared.digests.at(index).await
+    }
+
+    /// The versions of commands that its machine can apply.
+    pub(crate) fn versions(&self) -> Versions {
+        self.shared.read().versions()
     }
 
     async fn append(&self, append: Append) -> Reply {

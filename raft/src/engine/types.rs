@@ -54,8 +54,8 @@ pub(crate) struct Outcomes(pub(crate) Vec<Outcome>);
 /// What `apply` did with a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// A session is open.
-    Opened,
+    /// What was asked for is so: a session is open, a version in force.
+    Done,
     /// The machine's encoded reply.
     Applied(bytes::Bytes),
     /// The first reply of a command carried out before.

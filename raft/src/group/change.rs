@@ -77,6 +77,7 @@ impl GroupCore {
     }
 
     async fn change_here(&self, change: &Change, deadline: Moment) -> Result<(), AdminError> {
+        self.woken(deadline).await;
         match *change {
             Change::AddLearner(node) => self.learn(node).await,
             Change::AddVoter(node) => {
@@ -94,6 +95,8 @@ impl GroupCore {
                 }
             }
             Change::Transfer(to) => self.transfer(to, deadline).await,
+            Change::CompareStates => self.compare_states(deadline).await,
+            Change::RaiseVersion(to) => self.raise_version(to, deadline).await,
         }
     }
 

@@ -5,10 +5,12 @@
 //! Leaves out: which replica a client should ask first.
 
 mod change;
+mod compare;
 mod core;
 mod options;
 mod route;
 mod status;
+mod versions;
 mod write;
 
 use std::collections::BTreeSet;
@@ -21,7 +23,7 @@ use std::time::Duration;
 use crate::env::Moment;
 use crate::error::{AdminError, ReadError, Rejected, Unknown, WriteError};
 use crate::log::{Action, Write};
-use crate::machine::{Machine, StateMachine, decode, encode};
+use crate::machine::{CommandVersion, Machine, StateMachine, decode, encode};
 use crate::reads::{Consistency, ReadReply};
 use crate::sessions::Stamp;
 use crate::snapshot::Snapshot;
@@ -201,9 +203,14 @@ impl<M: StateMachine> Group<M> {
     }
 
     /// The last leader whose message this node's replica accepted in this life, and when the message came, by this node's
-    /// clock ([`crate::env::Env::now`]). A leader does not hear itself.
+    /// clock ([`crate::env::Env::now`]). A leader does not hear itself, and a quiet one is not heard.
     pub fn leader_heard(&self) -> Option<(NodeId, Moment)> {
         self.core.replica.leader_heard()
+    }
+
+    /// Whether this node's replica sleeps, see [`GroupOptions::quiesce_after`].
+    pub fn is_quiet(&self) -> bool {
+        !self.core.rest.is_awake()
     }
 
     /// What this node's replica has applied.
@@ -256,6 +263,31 @@ impl<M: StateMachine> Group<M> {
     /// place. `Unknown` when it did not arrive by the deadline.
     pub async fn transfer_leadership(&self, to: NodeId, timeout: Duration) -> Result<(), AdminError> {
         self.core.change(Change::Transfer(to), timeout).await
+    }
+
+    /// Puts `version` of the machine's commands in force, if every replica's program can apply it; nothing changes if it, or a
+    /// later one, is in force. There is no way back: a program that does not know it stops, and one cannot be started.
+    ///
+    /// # Errors
+    /// `Rejected` when a replica does not answer, or cannot apply it. Repeating the call is safe.
+    pub async fn raise_version(&self, version: CommandVersion, timeout: Duration) -> Result<(), AdminError> {
+        self.core.change(Change::RaiseVersion(version), timeout).await
+    }
+
+    /// The version of the machine's commands that is in force, as far as this node's replica has applied.
+    pub fn version_in_force(&self) -> CommandVersion {
+        self.core.replica.version_in_force()
+    }
+
+    /// Has all replicas compare their states at one entry, by [`StateMachine::digest`]; applies go on meanwhile. A replica that
+    /// holds something else than the majority stops; without a majority all stop, since nobody knows who is right. One that is
+    /// late judges itself when it comes so far.
+    ///
+    /// # Errors
+    /// `Fatal` names the replicas that differ. `Rejected` when the machine has no digest, or too few replicas gave theirs in half
+    /// of the time. Repeating the call is safe.
+    pub async fn compare_states(&self, timeout: Duration) -> Result<(), AdminError> {
+        self.core.change(Change::CompareStates, timeout).await
     }
 
     /// Takes a snapshot on this node and returns when it is kept.

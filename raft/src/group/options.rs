@@ -24,6 +24,10 @@ pub struct GroupOptions {
     /// Whether a leader sends an entry to others only once it has flushed it itself. Costs a write the time of one more
     /// flush; asked for by [`crate::Host::take_over`].
     pub flush_before_send: bool,
+    /// A group that nobody has asked for anything for so long falls quiet: its replicas cost nothing but a ping of one node
+    /// to another, see `docs/idle-groups.md`. The first call after that takes one round of messages more. `None` keeps the
+    /// group awake, as does `flush_before_send`, whose rule watches heartbeats.
+    pub quiesce_after: Option<Duration>,
     /// How often a call may be handed on from node to node before it is refused.
     pub hops_max: u8,
 }
@@ -39,7 +43,15 @@ impl Default for GroupOptions {
             inflight_bytes_max: 64 << 20,
             session_ttl: Duration::from_secs(3600),
             flush_before_send: false,
+            quiesce_after: Some(Duration::from_secs(5)),
             hops_max: 3,
         }
+    }
+}
+
+impl GroupOptions {
+    /// When the group falls quiet, if it may at all.
+    pub(crate) fn quiesces_after(&self) -> Option<Duration> {
+        self.quiesce_after.filter(|after| !self.flush_before_send && !after.is_zero())
     }
 }

@@ -64,6 +64,7 @@ impl<'a> Route<'a> {
     /// # Errors
     /// The refusal to answer with when the time is up: the last one met, if any.
     pub(crate) async fn next(&mut self) -> Result<Target, Rejected> {
+        self.core.stir();
         loop {
             if self.left().is_zero() {
                 return Err(self.last_refusal.take().unwrap_or(Rejected::NoLeader));

@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -12,9 +11,10 @@ use super::route::{Route, Target};
 use crate::engine::{NotHere, Proposed};
 use crate::env::Moment;
 use crate::error::{Rejected, Unknown, WriteError};
+use crate::host::Part;
 use crate::log::{Action, Write};
 use crate::transport::{ForwardedWrite, Reply, Request, TransportError, WriteOutcome, WriteResult};
-use crate::types::NodeId;
+use crate::types::{LogId, NodeId};
 
 /// What a message may have beside its one write.
 const MESSAGE_OVERHEAD: u64 = 4096;
@@ -175,8 +175,9 @@ impl GroupCore {
             let attempt = self.write_one_here(write, route.deadline, route.timeout()).await;
             return attempt.map(|outcome| vec![Ok(outcome)]);
         }
-        if let Err(full) = self.replica.admits(writes.iter().map(Write::size).sum()) {
-            return Attempt::Failed(full.into());
+        self.woken(route.deadline).await;
+        if let Err(cause) = self.admits(writes.iter().map(Write::size).sum()) {
+            return cause;
         }
         let proposed = join_all(self.replica.propose_many(writes.iter().cloned()));
         let Some(proposed) = self.until(route.deadline, proposed).await else {
@@ -194,13 +195,34 @@ impl GroupCore {
     }
 
     async fn write_one_here(&self, write: &Write, deadline: Moment, timeout: Duration) -> Attempt<WriteOutcome> {
-        if let Err(full) = self.replica.admits(write.size()) {
-            return Attempt::Failed(full.into());
+        self.woken(deadline).await;
+        if let Err(cause) = self.admits(write.size()) {
+            return cause;
         }
-        let proposed = pin!(self.replica.propose(write.clone()));
+        self.propose(write.clone(), deadline, timeout).await
+    }
+
+    /// Whether so many bytes of commands may be proposed now.
+    fn admits<T>(&self, bytes: u64) -> Result<(), Attempt<T>> {
+        self.replica.admits(bytes).map_err(|full| Attempt::Failed(full.into()))?;
+        self.replica.is_fit().map_err(Attempt::Refused)
+    }
+
+    async fn propose(&self, write: Write, deadline: Moment, timeout: Duration) -> Attempt<WriteOutcome> {
+        let proposed = pin!(self.replica.propose(write));
         match self.until(deadline, proposed).await {
             Some(answer) => judged(self.answered(answer)),
             None => Attempt::Unknown(Unknown::Deadline(timeout)),
+        }
+    }
+
+    /// As the leader, which it must be: proposes something that is no command, and waits until it is applied.
+    pub(super) async fn propose_action(&self, action: Action, deadline: Moment) -> Result<LogId, WriteError> {
+        match self.propose(Write { session: None, action }, deadline, self.left(deadline)).await {
+            Attempt::Done(outcome) => Ok(outcome.at),
+            Attempt::Refused(cause) => Err(cause.into()),
+            Attempt::Unknown(cause) => Err(cause.into()),
+            Attempt::Failed(error) => Err(error),
         }
     }
 
@@ -242,27 +264,14 @@ impl GroupCore {
             return Err(Rejected::Invalid(format!("a write of {largest} bytes; messages of {carried} are carried")));
         }
         let bytes = writes.iter().map(Write::size).sum();
-        let before = self.inflight_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let guard = InFlight { core: self, bytes };
-        // One write is always let in, however large.
-        if before > 0 && before + bytes > self.options.inflight_bytes_max {
-            return Err(Rejected::Overloaded);
-        }
-        Ok(guard)
+        let own = self.load.take(bytes).ok_or(Rejected::Overloaded)?;
+        let all = self.host_load.take(bytes).ok_or(Rejected::Overloaded)?;
+        Ok((own, all))
     }
 }
 
-/// Bytes in flight, given back on drop.
-struct InFlight<'a> {
-    core: &'a GroupCore,
-    bytes: u64,
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.core.inflight_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
+/// Bytes in flight, in the group and on the node.
+type InFlight<'a> = (Part<'a>, Part<'a>);
 
 impl<T> Attempt<T> {
     fn map<U>(self, then: impl FnOnce(T) -> U) -> Attempt<U> {

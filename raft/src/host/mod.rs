@@ -5,6 +5,8 @@
 //! Leaves out: placement (which nodes replicate which group), which belongs to the user.
 
 mod caller;
+mod load;
+mod peers;
 mod recover;
 mod remote;
 mod take_over;
@@ -25,6 +27,9 @@ use crate::transport::{Answer, Envelope, Inbound, Once, Reply, Request, Transpor
 use crate::types::{ClusterId, GroupId, Incarnation, NodeId};
 
 pub(crate) use caller::Caller;
+pub use load::HostLimits;
+pub(crate) use load::{Load, Part};
+pub(crate) use peers::Peers;
 pub use recover::{Recovery, Remains};
 pub use remote::RemoteGroup;
 pub use take_over::{Evidence, TakeOver, TakeOverRefusal};
@@ -58,12 +63,19 @@ impl<M> fmt::Debug for GroupSpec<M> {
     }
 }
 
+/// What all groups of a node share.
+#[derive(Clone)]
+pub(crate) struct HostParts {
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) load: Arc<Load>,
+    pub(crate) metrics: Arc<HostMetrics>,
+}
+
 /// One node: its groups, and the receiving end of its transport.
 pub struct Host {
     config: HostConfig,
     env: Arc<dyn Env>,
-    caller: Caller,
-    metrics: Arc<HostMetrics>,
+    parts: HostParts,
     groups: RwLock<BTreeMap<GroupId, Arc<GroupCore>>>,
     writes: Once,
 }
@@ -77,10 +89,23 @@ impl fmt::Debug for Host {
 impl Host {
     /// A node without groups, in a new life. The transport's receiving end is to be pointed at it.
     pub fn new(config: HostConfig, env: Arc<dyn Env>, transport: Arc<dyn Transport>) -> Arc<Host> {
+        Self::with_limits(config, HostLimits::default(), env, transport)
+    }
+
+    /// The same, bounded by `limits`.
+    pub fn with_limits(
+        config: HostConfig,
+        limits: HostLimits,
+        env: Arc<dyn Env>,
+        transport: Arc<dyn Transport>,
+    ) -> Arc<Host> {
         let incarnation = Incarnation(env.random());
         let caller = Caller::new(config.node, config.cluster, incarnation, transport);
         let metrics = Arc::new(HostMetrics::new());
-        Arc::new(Host { config, env, caller, metrics, groups: RwLock::default(), writes: Once::default() })
+        let peers = Peers::new(Arc::clone(&env), caller, metrics.silences.clone());
+        let load = Arc::new(Load::new(limits.inflight_bytes_max));
+        let parts = HostParts { peers, load, metrics };
+        Arc::new(Host { config, env, parts, groups: RwLock::default(), writes: Once::default() })
     }
 
     /// The node.
@@ -112,9 +137,9 @@ impl Host {
             snapshots: spec.snapshots,
             options: spec.options,
             env: Arc::clone(&self.env),
-            caller: self.caller.clone(),
+            caller: self.parts.peers.caller().clone(),
             silent_since: None,
-            metrics: Arc::clone(&self.metrics),
+            metrics: Arc::clone(&self.parts.metrics),
         }
     }
 
@@ -123,8 +148,7 @@ impl Host {
         let (id, options) = (spec.group, spec.options.clone());
         let replica = Replica::start(spec).await?;
         let env = Arc::clone(&self.env);
-        let core =
-            GroupCore::new(id, self.config.node, replica, self.caller.clone(), env, options, Arc::clone(&self.metrics));
+        let core = GroupCore::new(id, self.config.node, replica, self.parts.clone(), env, options);
         self.groups.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&core));
         Ok(Group::new(core))
     }
@@ -153,9 +177,12 @@ impl Host {
 
     /// Sets the gauges of this node's groups, see [`crate::metrics`]: to be called when somebody looks at them.
     pub fn sample_metrics(&self) {
+        metrics::sample_host(self.parts.load.bytes());
         let all = self.groups.read().unwrap_or_else(PoisonError::into_inner).clone();
         for core in all.values() {
-            metrics::sample(&core.replica.status(), core.replica.sessions());
+            let replica = &core.replica;
+            let (quiet, version) = (!core.rest.is_awake(), replica.version_in_force());
+            metrics::sample(&replica.status(), replica.sessions(), quiet, version);
         }
     }
 
@@ -177,6 +204,7 @@ impl Inbound for Host {
             return None;
         }
         let reply = match self.group_core(envelope.group) {
+            _ if matches!(envelope.request, Request::Ping) => Reply::Alive { life: self.parts.peers.life() },
             Some(core) => core.deliver(envelope.request).await,
             None => Reply::Refused(Rejected::NoSuchGroup(envelope.group)),
         };

@@ -63,7 +63,7 @@ struct Way {
 impl Host {
     /// A handle to group `id`, which `nodes` replicate; this node need not. Nothing is sent before it is used.
     pub fn remote<M: StateMachine>(&self, id: GroupId, nodes: BTreeSet<NodeId>) -> RemoteGroup<M> {
-        let (caller, env) = (self.caller.clone(), Arc::clone(&self.env));
+        let (caller, env) = (self.parts.peers.caller().clone(), Arc::clone(&self.env));
         let nodes = RwLock::new(nodes.into_iter().collect());
         let way = Way { id, nodes, caller, env, leader: Mutex::default() };
         RemoteGroup { way: Arc::new(way), _machine: PhantomData }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::machine::CommandVersion;
 use crate::sessions::Stamp;
 use crate::types::{Index, LogId, LogTime, Membership, Vote};
 
@@ -119,6 +120,9 @@ impl fmt::Display for Write {
         match &self.action {
             Action::Apply(command) => write!(f, "command of {} bytes", command.len()),
             Action::OpenSession(client) => write!(f, "open session {client}"),
+            Action::RaiseVersion(version) => write!(f, "raise to {version}"),
+            Action::Digest => f.write_str("compare states"),
+            Action::Verdict(verdict) => write!(f, "verdict on entry {}", verdict.at),
         }
     }
 }
@@ -130,6 +134,21 @@ pub enum Action {
     Apply(Bytes),
     /// Open a session for this client; nothing changes if it is open.
     OpenSession(crate::types::ClientId),
+    /// From here on this version of the machine's commands is in force, unless a later one is.
+    RaiseVersion(CommandVersion),
+    /// Every replica is to compute the digest of its state here.
+    Digest,
+    /// What the digests at an earlier entry say.
+    Verdict(Verdict),
+}
+
+/// The outcome of a comparison of replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The entry at which states were compared.
+    pub at: Index,
+    /// The digest of the majority; a replica with another one stops. Without it no majority agreed, and all stop.
+    pub expected: Option<u64>,
 }
 
 impl Action {
@@ -137,6 +156,9 @@ impl Action {
         match self {
             Action::Apply(command) => command.len(),
             Action::OpenSession(client) => client.0.len(),
+            Action::RaiseVersion(_) => 4,
+            Action::Digest => 0,
+            Action::Verdict(_) => 16,
         }
     }
 }

@@ -94,6 +94,7 @@ impl GroupCore {
 
     /// A read index from whoever leads: asked once, of the leader that this replica knows of.
     pub(crate) async fn ask_read_index(&self, deadline: Moment) -> Result<ReadIndex, Rejected> {
+        self.woken(deadline).await;
         let leader = self.replica.leadership().borrow().leader.ok_or(Rejected::NoLeader)?;
         let wait = self.left(deadline);
         if leader == self.node {

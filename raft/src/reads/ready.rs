@@ -16,6 +16,7 @@ impl GroupCore {
     /// word or of the lease.
     pub(super) async fn confirm(&self, consistency: Consistency, route: &Route<'_>) -> Result<(), ReadError> {
         let ready = async {
+            self.awake().await;
             let ReadIndex { index, .. } = match consistency {
                 Consistency::Lease => self.replica.lease_index().await?,
                 _ => self.replica.read_index(route.left()).await?,

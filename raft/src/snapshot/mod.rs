@@ -21,7 +21,7 @@ use crate::types::{LogId, Membership};
 pub use disk::DiskSnapshots;
 pub use memory::MemorySnapshots;
 pub use records::{RecordReader, Records, read_records};
-pub use restore::restore;
+pub use restore::{edited, restore};
 
 /// A machine's state at one index. May be opened several times, by several readers at once.
 pub trait SnapshotView: Send + Sync {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{SnapshotMeta, SnapshotStore, SnapshotView};
 use crate::log::LogStore;
+use crate::machine::StateMachine;
 use crate::types::{LogId, Membership, NodeId, Vote};
 
 /// Makes the stores of a replica that never ran those of one that holds a copy ([`crate::Group::copy`]): with the same copy,
@@ -36,4 +37,17 @@ pub async fn restore(
     log.save_vote(Vote { term: last.term, node, committed: false }).await?;
     snapshots.save(SnapshotMeta { last: Some(last), membership, membership_at: Some(last) }, view).await?;
     log.purge(last).await
+}
+
+/// The same content but for what `edit` does to the machine in it: for what must not be as it was where the copy was made.
+/// `machine` is to be as it is before any entry. All of its state is in memory meanwhile.
+///
+/// # Errors
+/// When the content cannot be read as that machine's, or `edit` fails.
+pub fn edited<M: StateMachine>(
+    content: &dyn SnapshotView,
+    machine: M,
+    edit: impl FnOnce(&mut M) -> io::Result<()>,
+) -> io::Result<Arc<dyn SnapshotView>> {
+    crate::engine::edited(content, machine, edit)
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{AdminError, ReadError, WriteError};
 use crate::group::Described;
 use crate::log::{Entry, Write};
+use crate::machine::{CommandVersion, Versions};
 use crate::reads::{Consistency, ReadReply};
 use crate::snapshot::SnapshotMeta;
 use crate::types::{Index, LogId, NodeId, Term, Vote};
@@ -51,6 +52,21 @@ pub enum Request {
     },
     /// What the receiver knows of its group.
     Describe,
+    /// The leader's last round before the group falls quiet.
+    Quiesce(Quiesce),
+    /// Asks a quiet leader to wake; answered as `WhoLeads` once a quorum has confirmed it.
+    Wake,
+    /// Whether the node is alive, whatever groups it has.
+    Ping,
+    /// Which versions of commands the receiver's program can apply.
+    Versions,
+    /// The digest of the receiver's state at an entry that asked for one; waits for it at most for `timeout`.
+    Digest {
+        /// The entry.
+        at: Index,
+        /// How long the asker waits.
+        timeout: Duration,
+    },
 }
 
 /// What a replica answers.
@@ -92,6 +108,17 @@ pub enum Reply {
     Applied(Option<Index>),
     /// To `Describe`.
     Described(Box<Described>),
+    /// To `Quiesce`: whether the receiver keeps no time from now on.
+    Quiesced(bool),
+    /// To `Ping`.
+    Alive {
+        /// Another one in each life of the node, and after a group that it led has stopped there.
+        life: u64,
+    },
+    /// To `Versions`.
+    Versions(Versions),
+    /// To `Digest`: nothing when there was none in time.
+    Digest(Option<u64>),
 }
 
 /// AppendEntries.
@@ -118,6 +145,17 @@ pub enum Appended {
     Conflict,
     /// The receiver has voted in a higher term.
     HigherVote(Vote),
+}
+
+/// Word that the group falls quiet: to be agreed to by a replica that holds and has applied exactly what the leader has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quiesce {
+    /// The leader's vote.
+    pub vote: Vote,
+    /// Where the log ends: committed, and applied by the leader.
+    pub last: LogId,
+    /// What the leader's node answers to pings.
+    pub life: u64,
 }
 
 /// RequestVote.
@@ -216,7 +254,7 @@ pub struct ForwardedAdmin {
     pub timeout: Duration,
 }
 
-/// A change of membership or leadership.
+/// A change of membership, of leadership, or of the version in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     /// Let this node receive the log without a vote.
@@ -229,4 +267,8 @@ pub enum Change {
     Replace(NodeId, NodeId),
     /// Hand leadership to this voter.
     Transfer(NodeId),
+    /// Put this version of the machine's commands in force.
+    RaiseVersion(CommandVersion),
+    /// Have all replicas compare their states.
+    CompareStates,
 }

@@ -19,18 +19,26 @@ const MS: Duration = Duration::from_millis(1);
 const KEYS: u64 = 4;
 
 async fn what_concurrent_clients_see_could_have_happened_one_after_the_other(world: World) {
-    let cluster = Arc::new(world.cluster(3).await);
+    judge_histories(world.cluster(3).await, MS * 8, Duration::from_secs(6)).await;
+}
+
+/// Has clients write and read, each pausing up to `pause` before every call, while everything goes wrong for so long.
+pub(crate) async fn judge_histories(cluster: Cluster, pause: Duration, length: Duration) {
+    let cluster = Arc::new(cluster);
+    let world = cluster.world.clone();
     let nemesis = Nemesis::start(&cluster);
     let done = Arc::<AtomicBool>::default();
     let oracles: Vec<_> = (0..KEYS).map(|_| Oracle::default()).collect();
     let mut tasks = Vec::new();
     for (key, oracle) in (0..).zip(&oracles) {
-        tasks.push(tokio::spawn(write_one_key(Arc::clone(&cluster), key, oracle.clone(), Arc::clone(&done))));
+        let client =
+            || Client { cluster: Arc::clone(&cluster), key, oracle: oracle.clone(), done: Arc::clone(&done), pause };
+        tasks.push(tokio::spawn(client().write()));
         for _ in 0..2 {
-            tasks.push(tokio::spawn(read_one_key(Arc::clone(&cluster), key, oracle.clone(), Arc::clone(&done))));
+            tasks.push(tokio::spawn(client().read()));
         }
     }
-    world.sleep(Duration::from_secs(6)).await;
+    world.sleep(length).await;
     nemesis.end(&cluster).await;
     world.sleep(300 * MS).await;
     done.store(true, Ordering::Relaxed);
@@ -47,34 +55,47 @@ async fn what_concurrent_clients_see_could_have_happened_one_after_the_other(wor
     }
 }
 
-async fn write_one_key(cluster: Arc<Cluster>, key: u64, oracle: Oracle, done: Arc<AtomicBool>) {
-    let world = cluster.world.fork();
-    for value in 1.. {
-        if done.load(Ordering::Relaxed) {
-            return;
-        }
-        world.sleep(MS * world.below(8) as u32).await;
-        let Some(group) = cluster.group_if_running(NodeId(1 + world.below(3))) else { continue };
-        oracle.invoke(world.now(), value);
-        let options = WriteOptions { session: None, timeout: 500 * MS };
-        if group.write(&Command::Raise { key, to: value }, options).await.is_ok() {
-            oracle.acknowledge(world.now(), value);
-        }
-    }
+/// One client of one key.
+struct Client {
+    cluster: Arc<Cluster>,
+    key: u64,
+    oracle: Oracle,
+    done: Arc<AtomicBool>,
+    pause: Duration,
 }
 
-async fn read_one_key(cluster: Arc<Cluster>, key: u64, oracle: Oracle, done: Arc<AtomicBool>) {
-    let world = cluster.world.fork();
-    while !done.load(Ordering::Relaxed) {
-        world.sleep(MS * world.below(8) as u32).await;
-        let Some(group) = cluster.group_if_running(NodeId(1 + world.below(3))) else { continue };
-        let all = [Consistency::Linearizable, Consistency::LinearizableHere, Consistency::Lease];
-        let began = world.now();
-        let Ok(reply) = group.read(world.pick(&all), &Query::Value(key), 500 * MS).await else { continue };
-        let ended = world.now();
-        let crate::common::Answer::Value(value) = reply.answer else { panic!("the answer to another query") };
-        assert!(reply.proof.linearizable);
-        oracle.see(Seen { began, made: began, ended, value, staleness: Duration::ZERO, linearizable: true });
+impl Client {
+    async fn write(self) {
+        let Client { cluster, key, oracle, done, pause } = self;
+        let world = cluster.world.fork();
+        for value in 1.. {
+            if done.load(Ordering::Relaxed) {
+                return;
+            }
+            world.sleep(MS * world.below(pause.as_millis() as u64) as u32).await;
+            let Some(group) = cluster.group_if_running(NodeId(1 + world.below(3))) else { continue };
+            oracle.invoke(world.now(), value);
+            let options = WriteOptions { session: None, timeout: 500 * MS };
+            if group.write(&Command::Raise { key, to: value }, options).await.is_ok() {
+                oracle.acknowledge(world.now(), value);
+            }
+        }
+    }
+
+    async fn read(self) {
+        let Client { cluster, key, oracle, done, pause } = self;
+        let world = cluster.world.fork();
+        while !done.load(Ordering::Relaxed) {
+            world.sleep(MS * world.below(pause.as_millis() as u64) as u32).await;
+            let Some(group) = cluster.group_if_running(NodeId(1 + world.below(3))) else { continue };
+            let all = [Consistency::Linearizable, Consistency::LinearizableHere, Consistency::Lease];
+            let began = world.now();
+            let Ok(reply) = group.read(world.pick(&all), &Query::Value(key), 500 * MS).await else { continue };
+            let ended = world.now();
+            let crate::common::Answer::Value(value) = reply.answer else { panic!("the answer to another query") };
+            assert!(reply.proof.linearizable);
+            oracle.see(Seen { began, made: began, ended, value, staleness: Duration::ZERO, linearizable: true });
+        }
     }
 }
 

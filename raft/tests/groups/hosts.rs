@@ -12,8 +12,8 @@ use quorate::transport::{
 };
 use quorate::types::{Incarnation, Vote};
 use quorate::{
-    ClusterId, Consistency, EntryContext, Group, GroupId, GroupSpec, Host, HostConfig, LogTime, NodeId, Rejected,
-    StateMachine, Term, WriteOptions,
+    ClusterId, Consistency, EntryContext, Group, GroupId, GroupSpec, Host, HostConfig, HostLimits, LogTime, NodeId,
+    Rejected, StateMachine, Term, WriteOptions,
 };
 
 use crate::common::{CALL, Command, GROUP, Register, World, claims};
@@ -24,6 +24,7 @@ claims!(
     a_message_for_a_group_that_is_not_hosted_is_refused,
     a_group_runs_once_on_a_host_and_can_be_made_again_after_it_was_stopped,
     log_time_never_goes_back_when_a_wall_clock_does,
+    what_is_in_flight_on_a_node_is_bounded_over_all_its_groups,
 );
 
 /// A machine of another kind: the times that it saw.
@@ -206,4 +207,40 @@ async fn log_time_never_goes_back_when_a_wall_clock_does(world: World) {
     assert!(times.is_sorted(), "{times:?}");
     assert_eq!(times[0], first.0);
     assert!(times.windows(2).all(|pair| pair[1] - pair[0] <= 60_000), "{times:?}");
+}
+
+async fn what_is_in_flight_on_a_node_is_bounded_over_all_its_groups(world: World) {
+    let network = MemoryNetwork::new(Arc::clone(&world.env), world.seed);
+    let bounded = {
+        let config = HostConfig { node: NodeId(1), cluster: ClusterId(1) };
+        let limits = HostLimits { inflight_bytes_max: 10_000 };
+        let host = Host::with_limits(config, limits, Arc::clone(&world.env), network.transport(NodeId(1)));
+        network.register(NodeId(1), &host);
+        host
+    };
+    let hosts = [bounded, host(&world, &network, 2, 1), host(&world, &network, 3, 1)];
+    let mut groups = Vec::new();
+    for id in 1..=3 {
+        groups.push(groups_on::<Register>(&hosts, GroupId(id)).await[0].clone());
+    }
+    let fill = Command::Fill { key: 1, to: 1, room: vec![0; 4000] };
+    let write = |group: usize, timeout| {
+        let (group, fill) = (groups[group].clone(), fill.clone());
+        async move { group.write(&fill, WriteOptions { session: None, timeout }).await }
+    };
+    for group in 0..3 {
+        write(group, CALL).await.unwrap();
+    }
+    // The first two wait for a quorum that does not come; the third finds no room, though its own group has it.
+    network.isolate(NodeId(1));
+    let short = Duration::from_secs(1);
+    let (first, second, third) = futures::join!(write(0, short), write(1, short), write(2, short));
+    for waited in [first, second] {
+        assert!(waited.is_err() && waited != Err(Rejected::Overloaded.into()), "{waited:?}");
+    }
+    assert_eq!(third, Err(Rejected::Overloaded.into()));
+    network.rejoin(NodeId(1));
+    for group in 0..3 {
+        write(group, CALL).await.unwrap();
+    }
 }

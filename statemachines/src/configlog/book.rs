@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate::{ClusterId, NodeId};
+use quorate::NodeId;
 use serde::{Deserialize, Serialize};
 
 use crate::names::Gid;
@@ -36,17 +36,12 @@ impl NodeAddresses {
 
 /// The nodes of a cluster.
 ///
-/// A log that was restored from a backup has the book of the cluster that was backed up; it counts for nothing in the new one,
-/// whose own is begun like the first.
-///
 /// Invariants: no id is both in `nodes` and in `removed`; controllers are in `nodes`; no two nodes share an address; while
 /// `version` is 0 there are neither nodes nor removed ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Book {
     /// Grows with every change of nodes, controllers and servers of groups that have left; 0 before the first.
     pub version: u64,
-    /// The cluster whose nodes these are.
-    pub cluster: ClusterId,
     /// The nodes.
     pub nodes: BTreeMap<NodeId, NodeAddresses>,
     /// The ids of nodes that were removed, never to be used again.
@@ -60,10 +55,8 @@ pub struct Book {
 /// A change of the book.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NodeChange {
-    /// A cluster's first nodes. Nothing changes if its book has been begun.
+    /// The cluster's first nodes. Nothing changes if the book has been begun.
     Begin {
-        /// The cluster.
-        cluster: ClusterId,
         /// The nodes.
         nodes: BTreeMap<NodeId, NodeAddresses>,
         /// Those that replicate the configuration log.
@@ -156,31 +149,42 @@ pub fn server_node(name: &str) -> Option<NodeId> {
 }
 
 impl Book {
-    /// Whether the first nodes of its cluster are in it.
+    /// Whether the cluster's first nodes are in it.
     pub fn is_begun(&self) -> bool {
         self.version > 0
     }
 
-    /// Whether it is this cluster's, and begun.
-    pub fn is_of(&self, cluster: ClusterId) -> bool {
-        self.is_begun() && self.cluster == cluster
-    }
-
     pub(super) fn begin(
         &mut self,
-        cluster: ClusterId,
         nodes: BTreeMap<NodeId, NodeAddresses>,
         controllers: BTreeSet<NodeId>,
     ) -> Result<(), NodeRefusal> {
-        if self.is_of(cluster) {
+        if self.is_begun() {
             return Ok(());
         }
-        let mut begun = Book { version: self.version + 1, cluster, left: self.left.clone(), ..Book::default() };
+        let mut begun = Book { version: 1, left: self.left.clone(), ..Book::default() };
         for (node, addresses) in nodes {
             begun.insert(node, addresses)?;
         }
         begun.set_controllers(controllers)?;
-        *self = Book { version: self.version + 1, ..begun };
+        *self = begun;
+        self.version = 1;
+        Ok(())
+    }
+
+    /// The same cluster with other nodes. Ids that were used up stay so.
+    pub(super) fn readdress_all(
+        &mut self,
+        nodes: BTreeMap<NodeId, NodeAddresses>,
+        controllers: BTreeSet<NodeId>,
+    ) -> Result<(), NodeRefusal> {
+        let (removed, left) = (self.removed.clone(), self.left.clone());
+        let mut next = Book { version: self.version + 1, removed, left, ..Book::default() };
+        for (node, addresses) in nodes {
+            next.insert(node, addresses)?;
+        }
+        next.set_controllers(controllers)?;
+        *self = next;
         Ok(())
     }
 
@@ -303,7 +307,8 @@ impl Book {
         if !self.controllers.iter().all(|node| self.nodes.contains_key(node)) {
             return Err("a controller is not in the book");
         }
-        if !self.is_begun() && !(self.nodes.is_empty() && self.removed.is_empty()) {
+        let empty = self.nodes.is_empty() && self.removed.is_empty();
+        if !self.is_begun() && !empty {
             return Err("a book with nodes that was never begun");
         }
         Ok(())

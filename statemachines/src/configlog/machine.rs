@@ -5,12 +5,13 @@ use std::io;
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use quorate::NodeId;
 use quorate::machine::{EntryContext, StateMachine};
 use quorate::snapshot::{Records, SnapshotReader, SnapshotView, read_records};
 
 use super::book::{replace_in, serving};
 use super::record::Record;
-use super::{Answer, Book, Command, Config, NodeChange, NodeRefusal, Query, Refusal, Reply, rebalance};
+use super::{Answer, Book, Command, Config, NodeAddresses, NodeChange, NodeRefusal, Query, Refusal, Reply, rebalance};
 use crate::names::{ConfigNumber, Gid, ShardId};
 use crate::slot::SLOTS;
 
@@ -52,6 +53,26 @@ impl ConfigLog {
     /// The address book.
     pub fn book(&self) -> &Arc<Book> {
         &self.book
+    }
+
+    /// Gives the cluster other nodes all at once, as a restored copy of it has. Not a command: the copy does not run yet.
+    ///
+    /// # Errors
+    /// When they cannot be the cluster's: a used-up id, an address named twice, a controller or a group's server that is no node.
+    /// Nothing has changed then.
+    pub fn readdress(
+        &mut self,
+        nodes: BTreeMap<NodeId, NodeAddresses>,
+        controllers: BTreeSet<NodeId>,
+    ) -> Result<(), NodeRefusal> {
+        let mut book = Book::clone(&self.book);
+        book.readdress_all(nodes, controllers)?;
+        let latest = self.latest();
+        for servers in latest.groups.values().chain(book.left.values()) {
+            book.check_servers(servers)?;
+        }
+        self.book = Arc::new(book);
+        Ok(())
     }
 
     fn append(&mut self, config: Config) -> Result<(), &'static str> {
@@ -103,7 +124,7 @@ impl ConfigLog {
         let mut book = Book::clone(&self.book);
         let mut next = None;
         match change {
-            NodeChange::Begin { cluster, nodes, controllers } => book.begin(cluster, nodes, controllers)?,
+            NodeChange::Begin { nodes, controllers } => book.begin(nodes, controllers)?,
             NodeChange::Add { node, addresses } => book.add(node, addresses)?,
             NodeChange::Readdress { node, addresses } => book.readdress(node, addresses)?,
             NodeChange::Remove { node } => {

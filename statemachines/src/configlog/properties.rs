@@ -8,8 +8,9 @@ mod moves;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use quorate::NodeId;
 use quorate::machine::{EntryContext, StateMachine};
-use quorate::types::{ClusterId, Index, LogTime, NodeId, Term};
+use quorate::types::{Index, LogTime, Term};
 
 use super::{Command, Config, ConfigLog, NodeAddresses, NodeChange, Reply};
 use crate::names::{ConfigNumber, Gid, ShardId};
@@ -92,9 +93,8 @@ fn node_changes() -> impl Strategy<Value = NodeChange> {
         (0u64..8).prop_map(|host| NodeAddresses { peer: format!("{host}:1"), client: format!("{host}:2"), http: None })
     };
     let nodes = || prop::collection::btree_set(node(), 0..4);
-    let begin = (1u64..3, prop::collection::btree_map(node(), addresses(), 0..4), nodes()).prop_map(
-        |(cluster, nodes, controllers)| NodeChange::Begin { cluster: ClusterId(cluster), nodes, controllers },
-    );
+    let begin = (prop::collection::btree_map(node(), addresses(), 0..4), nodes())
+        .prop_map(|(nodes, controllers)| NodeChange::Begin { nodes, controllers });
     prop_oneof![
         begin,
         (node(), addresses()).prop_map(|(node, addresses)| NodeChange::Add { node, addresses }),

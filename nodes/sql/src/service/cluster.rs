@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
+use quorate::GroupOptions;
 use quorate::env::Env;
 use quorate_nodes::embedded::EmbeddedGroup;
 use quorate_nodes::kv::{DirectClient, ShardGroups, StoreOptions, Target};
 use quorate_nodes::services::ServiceOptions;
 use quorate_nodes::services::targets::{self, LeadersHit, Which};
-use quorate_nodes::stdio::{ErrorReply, Fault};
+use quorate_nodes::stdio::{ErrorReply, Failure, Fault};
 use quorate_statemachines::kv::{Configure, KvMachine};
 use quorate_statemachines::{ConfigNumber, Gid, ShardId};
 
@@ -43,8 +44,13 @@ impl Cluster {
     }
 
     /// Starts a group for each name; the nth holds shard n.
-    pub(super) async fn start(names: Vec<String>, options: ServiceOptions) -> Result<Self, ErrorReply> {
-        let world = options.world();
+    pub(super) async fn start(
+        names: Vec<String>,
+        options: ServiceOptions,
+        failure: &Failure,
+    ) -> Result<Self, ErrorReply> {
+        let (replicas, group) = (Some(options.replicas), GroupOptions::default());
+        let world = options.open("coordinator", names.clone(), replicas, group, failure).await?;
         let store = StoreOptions { replicas: options.replicas, ..StoreOptions::default() };
         let groups = Arc::new(ShardGroups::new(world.clone(), &store, None));
         let gids: Vec<Gid> = names.into_iter().map(Gid::new).collect();

@@ -24,7 +24,7 @@ use crate::plan::Kind;
 use crate::scatter::{Engine, EngineOptions, Query, Shard};
 
 /// How a coordinator runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CoordinatorOptions {
     /// How its groups run.
     pub service: ServiceOptions,
@@ -79,10 +79,10 @@ impl Service for Coordinator {
     async fn init(&self, init: Init) -> Result<(), ErrorReply> {
         init.node_id()?;
         let names = request::shards(init.fields())?;
-        let options = self.options;
+        let (options, failure) = (self.options.clone(), init.failure.clone());
         // In a task of its own: groups that are half started must not be given up.
         let started = tokio::spawn(async move {
-            let cluster = Cluster::start(names, options.service).await?;
+            let cluster = Cluster::start(names, options.service, &failure).await?;
             let data = cluster.data();
             let shard = |(name, data): &(String, Arc<KvShardData>)| {
                 Shard::new(name.clone(), Arc::<KvShardData>::clone(data)).living(data.group().watch_whole())

@@ -40,12 +40,9 @@ impl Masters {
             Some((nth, term)) => Office { epoch: term.epoch, primary: Some(self.name(nth)), ..Office::default() },
             None => self.newest_office().await.unwrap_or_default(),
         };
-        let primary = office.primary.as_deref();
-        let Some(failed) = self.nth(failed).filter(|_| primary == Some(failed)) else {
-            let error = ErrorReply::precondition(format!("{failed} is not the primary")).reason("not_primary");
-            return Err(error.hint("primary", primary.map_or(serde_json::Value::Null, Into::into)));
-        };
-        let to = to.map(|to| self.candidate(to, failed)).transpose()?;
+        let failed = self.failed_primary(failed, office.primary.as_deref())?;
+        let alive = |nth| self.group.power(nth) == Some(Power::Running);
+        let to = to.map(|to| self.candidate_among(to, failed, alive)).transpose()?;
         if self.names.len() < 2 {
             return Err(ErrorReply::unavailable("there is no other master").reason("no_shadow"));
         }
@@ -60,7 +57,21 @@ impl Masters {
             .field("failover_time_ms", u64::try_from(term.since.since(begun).as_millis()).unwrap_or(u64::MAX)))
     }
 
-    fn candidate(&self, to: &str, failed: usize) -> Result<usize, ErrorReply> {
+    /// The master that is to be replaced, which must be the primary.
+    pub(super) fn failed_primary(&self, failed: &str, primary: Option<&str>) -> Result<usize, ErrorReply> {
+        self.nth(failed).filter(|_| primary == Some(failed)).ok_or_else(|| {
+            let error = ErrorReply::precondition(format!("{failed} is not the primary")).reason("not_primary");
+            error.hint("primary", primary.map_or(serde_json::Value::Null, Into::into))
+        })
+    }
+
+    /// The master that is to be the primary, which must be another one and live.
+    pub(super) fn candidate_among(
+        &self,
+        to: &str,
+        failed: usize,
+        alive: impl FnOnce(usize) -> bool,
+    ) -> Result<usize, ErrorReply> {
         let nth = self
             .nth(to)
             .ok_or_else(|| ErrorReply::not_found(format!("there is no master {to:?}")).reason("unknown_node"))?;
@@ -68,7 +79,7 @@ impl Masters {
             let error = ErrorReply::precondition(format!("{to} is the primary already")).reason("already_primary");
             return Err(error.hint("primary", to));
         }
-        if self.group.power(nth) != Some(Power::Running) {
+        if !alive(nth) {
             return Err(ErrorReply::unavailable(format!("{to} is dead")).reason("target_down"));
         }
         Ok(nth)

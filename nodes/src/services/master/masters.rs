@@ -1,4 +1,4 @@
-//! The masters of one process: their names, their group, and what each of them keeps to itself.
+//! The masters as one process knows them: their names, their group, and what each of them keeps to itself.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU32;
@@ -13,12 +13,14 @@ use tokio::time::Instant;
 use super::MasterOptions;
 use super::heartbeats::Attendance;
 use super::request::Command;
+use super::seats::{Apart, Seats};
 use super::standing::Standing;
-use crate::embedded::EmbeddedGroup;
+use crate::distributed::DistributedNode;
+use crate::embedded::{EmbeddedGroup, World};
 use crate::kv::sessions::{OpenedSessions, OwnSessions};
 use crate::services::presence::inside;
 use crate::services::targets::{self, LeadersHit};
-use crate::services::{FIRST_LEADER, left};
+use crate::services::{FIRST_LEADER, left, no_faults};
 use crate::stdio::{ErrorReply, Fault, Reply};
 
 /// The name under which all masters are a target of faults.
@@ -33,7 +35,7 @@ pub(super) type Node = Group<MasterMachine>;
 /// All masters of a process, without the protocol around them.
 pub struct Masters {
     pub(super) names: Vec<Name>,
-    pub(super) group: Arc<EmbeddedGroup<MasterMachine>>,
+    pub(super) group: Seats,
     pub(super) env: Arc<dyn Env>,
     pub(super) tell: Tell,
     pub(super) options: MasterOptions,
@@ -62,16 +64,54 @@ impl std::fmt::Debug for Masters {
 }
 
 impl Masters {
-    /// Starts masters of these names, the first of which is the first primary. `tell` is called when a primary has
+    /// Starts masters of these names in memory, the first of which is the first primary. `tell` is called when a primary has
     /// something to say that answers nothing.
     ///
     /// # Errors
     /// [`Fatal`] when a replica cannot start.
     pub async fn start(names: Vec<String>, options: MasterOptions, tell: Tell) -> Result<Arc<Self>, Fatal> {
-        let world = options.world(names.len());
-        let group = EmbeddedGroup::start(&world, names.len(), MasterMachine::new).await?;
-        let env = Arc::clone(world.env());
-        let names: Vec<Name> = names.into_iter().map(Name::from).collect();
+        let world = World::seeded(options.group(names.len()), options.service.seed);
+        Self::start_in(world, names, options, tell).await
+    }
+
+    /// The same in a world of the caller's, which may have kept what earlier masters knew.
+    pub(super) async fn start_in(
+        world: World,
+        names: Vec<String>,
+        options: MasterOptions,
+        tell: Tell,
+    ) -> Result<Arc<Self>, Fatal> {
+        let group = EmbeddedGroup::start_named(&world, "master", &names, MasterMachine::new).await?;
+        let (env, names) = (Arc::clone(world.env()), names.into_iter().map(Name::from).collect());
+        let patience = world.options().election_timeout.1 * 4;
+        let masters = Self::seated(Seats::Together(group), names, env, patience, options, tell);
+        masters.led(FIRST_LEADER).await;
+        Ok(masters)
+    }
+
+    /// Starts the one master that `node` is; the others are in other processes. Waits for none of them.
+    ///
+    /// # Errors
+    /// [`Fatal`] when its replica cannot start.
+    pub(super) async fn start_apart(
+        node: Arc<DistributedNode>,
+        election_timeout: Duration,
+        options: MasterOptions,
+        tell: Tell,
+    ) -> Result<Arc<Self>, Fatal> {
+        let (env, names) = (Arc::clone(node.env()), node.roster().names().values().cloned().collect());
+        let group = Seats::Apart(Apart::start(node).await?);
+        Ok(Self::seated(group, names, env, election_timeout * 4, options, tell))
+    }
+
+    fn seated(
+        group: Seats,
+        names: Vec<Name>,
+        env: Arc<dyn Env>,
+        patience: Duration,
+        options: MasterOptions,
+        tell: Tell,
+    ) -> Arc<Self> {
         let masters = Arc::new(Masters {
             standings: watch::channel(vec![Standing::Waiting; names.len()]).0,
             attendance: names.iter().map(|_| Mutex::default()).collect(),
@@ -82,7 +122,7 @@ impl Masters {
             takeover: tokio::sync::Mutex::default(),
             refusals: names.iter().map(|_| AtomicU32::new(0)).collect(),
             leaders_hit: LeadersHit::default(),
-            patience: world.options().election_timeout.1 * 4,
+            patience,
             names,
             group,
             env,
@@ -90,8 +130,7 @@ impl Masters {
             options,
         });
         masters.follow_all();
-        masters.led(FIRST_LEADER).await;
-        Ok(masters)
+        masters
     }
 
     /// Has the master `dest` do what the client `who` asks of it, by `deadline`.
@@ -106,7 +145,8 @@ impl Masters {
         deadline: Instant,
     ) -> Result<Reply, ErrorReply> {
         let nth = self.nth(dest).ok_or_else(|| ErrorReply::not_found(format!("no master {dest}")))?;
-        let life = self.group.watch(nth).ok_or_else(|| targets::unknown(dest))?;
+        let elsewhere = || ErrorReply::not_found(format!("no node {dest} here")).reason("unknown_node");
+        let life = self.group.watch(nth).ok_or_else(elsewhere)?;
         inside(life, deadline, Box::pin(self.carry_out(nth, command, who, deadline))).await
     }
 
@@ -115,16 +155,17 @@ impl Masters {
     /// # Errors
     /// Error 1 when there is no such target; error 13 when one cannot start again.
     pub async fn fault(&self, fault: Fault) -> Result<(), ErrorReply> {
+        let Seats::Together(group) = &self.group else { return Err(no_faults()) };
         let Fault { action, target } = fault;
         let hit = match self.nth(&target) {
             Some(nth) => vec![nth],
             None => match targets::parse(&target) {
-                (ALL, which) => self.leaders_hit.replicas(&self.group, which, &target, action).await?,
+                (ALL, which) => self.leaders_hit.replicas(group, which, &target, action).await?,
                 _ => return Err(targets::unknown(&target)),
             },
         };
         for nth in hit {
-            self.group.fault(nth, targets::replica_fault(action)).await.map_err(targets::failed)?;
+            group.fault(nth, targets::replica_fault(action)).await.map_err(targets::failed)?;
         }
         Ok(())
     }
@@ -203,7 +244,10 @@ impl Masters {
             Command::Question { query, claimed } => self.answer(nth, query, claimed, deadline).await,
             Command::Heartbeat { chunks } => self.heartbeat(nth, who.into(), chunks, deadline).await,
             Command::ShadowStatus => self.shadow_status().await,
-            Command::TriggerFailover { failed, to } => self.fail_over(&failed, to.as_deref(), deadline).await,
+            Command::TriggerFailover { failed, to } => match &self.group {
+                Seats::Together(_) => self.fail_over(&failed, to.as_deref(), deadline).await,
+                Seats::Apart(apart) => self.fail_over_apart(apart, &failed, to.as_deref(), deadline).await,
+            },
         }
     }
 }

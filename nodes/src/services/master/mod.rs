@@ -6,6 +6,7 @@
 
 mod changes;
 mod failover;
+mod failover_apart;
 mod heartbeats;
 mod masters;
 mod office;
@@ -13,6 +14,7 @@ mod questions;
 mod refusals;
 mod replies;
 mod request;
+mod seats;
 mod standing;
 mod status;
 mod two;
@@ -26,12 +28,14 @@ use quorate_statemachines::master::Office;
 
 pub use self::masters::{Masters, Tell};
 pub use self::request::Command;
-use super::{ServiceOptions, targets};
-use crate::embedded::World;
-use crate::stdio::{Call, ErrorReply, Fault, Init, Plan, Reply, Request, Service};
+use super::late::Late;
+use super::{ServiceOptions, targets, unusable};
+use crate::distributed::{DistributedNode, DistributedOptions, Roster};
+use crate::stdio::peers::PeerMessage;
+use crate::stdio::{Call, ErrorReply, Failure, Fault, Init, Outbox, Plan, Reply, Request, Service};
 
 /// How masters run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MasterOptions {
     /// What all services have in common.
     pub service: ServiceOptions,
@@ -55,37 +59,103 @@ impl Default for MasterOptions {
 }
 
 impl MasterOptions {
-    fn world(&self, masters: usize) -> World {
+    /// How the group of so many masters runs.
+    fn group(&self, masters: usize) -> GroupOptions {
         let upper = self.election_timeout;
-        let defaults = GroupOptions::default();
         let options = GroupOptions {
             heartbeat: upper / 5,
             election_timeout: (upper / 2, upper),
             lease_margin: upper / 10,
-            // What the rule for two of them rests on; the others need it not.
-            flush_before_send: masters == 2,
-            ..defaults
+            ..GroupOptions::default()
         };
-        World::seeded(options, self.service.seed)
+        of_masters(options, masters)
     }
 }
+
+/// The same for a group of so many masters.
+fn of_masters(options: GroupOptions, masters: usize) -> GroupOptions {
+    // What the rule for two of them rests on; the others need it not.
+    GroupOptions { flush_before_send: masters == 2, ..options }
+}
+
+/// The name of the service where it is kept.
+const WHAT: &str = "master";
 
 /// The service of the binary `master`.
 #[derive(Debug)]
 pub struct Master {
     options: MasterOptions,
-    masters: OnceLock<Arc<Masters>>,
+    /// How this process finds the others, if it is not all masters.
+    distributed: Option<DistributedOptions>,
+    home: OnceLock<Late<Home>>,
+}
+
+/// Where the masters are.
+#[derive(Debug)]
+enum Home {
+    /// In this process, all of them.
+    Embedded(Arc<Masters>),
+    /// In several processes; this one is one of them.
+    Distributed { node: Arc<DistributedNode>, masters: Arc<Masters> },
 }
 
 impl Master {
-    /// A service that has not been initialised.
+    /// A service that has not been initialised, and will have all masters in this process.
     pub fn new(options: MasterOptions) -> Self {
-        Master { options, masters: OnceLock::new() }
+        Master { options, distributed: None, home: OnceLock::new() }
     }
 
-    fn masters(&self) -> Result<&Arc<Masters>, ErrorReply> {
-        self.masters.get().ok_or_else(|| ErrorReply::unavailable("not initialised").reason("not_initialised"))
+    /// A service that has not been initialised, and will be the one master that `init` names. Its elections follow from the
+    /// heartbeat of `distributed`.
+    pub fn distributed(options: MasterOptions, distributed: DistributedOptions) -> Self {
+        Master { options, distributed: Some(distributed), home: OnceLock::new() }
     }
+
+    fn home(&self) -> Result<&Late<Home>, ErrorReply> {
+        self.home.get().ok_or_else(|| ErrorReply::unavailable("not initialised").reason("not_initialised"))
+    }
+}
+
+impl Home {
+    async fn embedded(
+        options: MasterOptions,
+        names: Vec<String>,
+        tell: Tell,
+        failure: Failure,
+    ) -> Result<Home, ErrorReply> {
+        let group = options.group(names.len());
+        let world = options.service.open(WHAT, names.clone(), None, group, &failure).await?;
+        let masters = Masters::start_in(world, names, options, tell).await;
+        Ok(Home::Embedded(masters.map_err(|fatal| unusable(&failure, fatal))?))
+    }
+
+    /// Waits for nobody: the others may not be there yet.
+    async fn apart(
+        (options, distributed): (MasterOptions, DistributedOptions),
+        roster: Roster,
+        outbox: Outbox,
+        failure: Failure,
+    ) -> Result<Home, ErrorReply> {
+        let group = of_masters(distributed.group(), roster.names().len());
+        let election_timeout = group.election_timeout.1;
+        let tell = teller(&outbox);
+        let started = async {
+            let node = DistributedNode::start(WHAT, roster, outbox, failure.clone(), &distributed, group).await?;
+            let node = Arc::new(node);
+            let masters = Masters::start_apart(Arc::clone(&node), election_timeout, options, tell).await?;
+            Ok(Home::Distributed { node, masters })
+        };
+        started.await.map_err(|fatal| unusable(&failure, fatal))
+    }
+}
+
+/// Tells clients of new primaries.
+fn teller(outbox: &Outbox) -> Tell {
+    let outbox = outbox.clone();
+    Box::new(move |me: &str, who: &str, office: &Office| {
+        let fields = Reply::new().field("primary", me).field("epoch", office.epoch.0);
+        outbox.notify(me, who, "primary_changed", fields);
+    })
 }
 
 #[async_trait]
@@ -96,28 +166,49 @@ impl Service for Master {
         request::plan(request, self.options.failure_timeout)
     }
 
+    fn hears_peers(&self) -> bool {
+        self.distributed.is_some()
+    }
+
+    fn hear(&self, message: PeerMessage) {
+        if let Some(Home::Distributed { node, .. }) = self.home.get().and_then(Late::now).as_deref() {
+            node.hear(&message);
+        }
+    }
+
     async fn init(&self, init: Init) -> Result<(), ErrorReply> {
-        let names = init.node_ids()?;
-        let outbox = init.outbox;
-        let tell = move |me: &str, who: &str, office: &Office| {
-            let fields = Reply::new().field("primary", me).field("epoch", office.epoch.0);
-            outbox.notify(me, who, "primary_changed", fields);
+        let (names, options, failure) = (init.node_ids()?, self.options.clone(), init.failure.clone());
+        let home = match self.distributed.clone() {
+            None => Late::start(&init, Home::embedded(options, names, teller(&init.outbox), failure)).await?,
+            Some(distributed) => {
+                let roster = Roster::of_all(&names, init.node_id()?).map_err(targets::failed)?;
+                let starting = Home::apart((options, distributed), roster, init.outbox.clone(), failure);
+                Late::start(&init, starting).await?
+            }
         };
-        let masters = Masters::start(names, self.options, Box::new(tell)).await.map_err(targets::failed)?;
-        let _ = self.masters.set(masters);
+        let _ = self.home.set(home);
         Ok(())
     }
 
     async fn call(&self, command: Command, call: Call) -> Result<Reply, ErrorReply> {
-        self.masters()?.call(&call.dest, &call.src, command, call.deadline).await
+        match &*self.home()?.by(call.deadline).await? {
+            Home::Embedded(masters) | Home::Distributed { masters, .. } => {
+                masters.call(&call.dest, &call.src, command, call.deadline).await
+            }
+        }
     }
 
     async fn fault(&self, fault: Fault) -> Result<(), ErrorReply> {
-        self.masters()?.fault(fault).await
+        match self.home()?.now().as_deref() {
+            Some(Home::Embedded(masters) | Home::Distributed { masters, .. }) => masters.fault(fault).await,
+            None => Err(targets::unknown(&fault.target)),
+        }
     }
 
     async fn shutdown(&self) {
-        if let Some(masters) = self.masters.get() {
+        if let Some(Home::Embedded(masters) | Home::Distributed { masters, .. }) =
+            self.home.get().and_then(Late::now).as_deref()
+        {
             masters.shutdown().await;
         }
     }

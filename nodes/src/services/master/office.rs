@@ -13,9 +13,9 @@ use super::standing::{Standing, Term};
 const ATTEMPT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(5));
 
 impl Masters {
-    /// Starts the masters' tasks, which end with the masters.
+    /// Starts the tasks of this process's masters, which end with the masters.
     pub(super) fn follow_all(self: &Arc<Self>) {
-        for nth in 0..self.names.len() {
+        for nth in (0..self.names.len()).filter(|nth| self.group.is_here(*nth)) {
             let masters = Arc::downgrade(self);
             self.env.spawn(Box::pin(run(masters, nth)));
         }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use quorate::Consistency;
 use quorate::types::Index;
-use quorate_statemachines::master::MasterQuery;
+use quorate::{Consistency, Described, NodeId, Proof, RemoteGroup};
+use quorate_statemachines::master::{MasterMachine, MasterQuery};
 use serde_json::json;
 
 use super::masters::{Masters, Node};
+use super::seats::{Apart, Seats};
 use crate::embedded::Power;
 use crate::stdio::{ErrorReply, Reply};
 
@@ -32,12 +33,44 @@ struct Shadow {
 impl Masters {
     /// The lags of all shadows.
     pub(super) async fn shadow_status(&self) -> Result<Reply, ErrorReply> {
+        let (primary, shadows) = match &self.group {
+            Seats::Together(_) => self.measure_all().await,
+            Seats::Apart(apart) => self.measure_all_apart(apart).await,
+        };
+        Ok(self.shown(primary, &shadows))
+    }
+
+    async fn measure_all(&self) -> (Option<usize>, Vec<Shadow>) {
         let primary = match self.primary() {
             Some((nth, _)) => Some(nth),
             None => self.newest_office().await.and_then(|office| self.nth(&office.primary?)),
         };
         let others = (0..self.names.len()).filter(|nth| Some(*nth) != primary);
-        let shadows = join_all(others.map(|nth| self.measure(nth, primary))).await;
+        (primary, join_all(others.map(|nth| self.measure(nth, primary))).await)
+    }
+
+    /// The same where every master is a process: each is asked.
+    async fn measure_all_apart(&self, apart: &Apart) -> (Option<usize>, Vec<Shadow>) {
+        let (called, office) = futures::join!(apart.roll_call(MEASURE), self.office_apart(apart, MEASURE));
+        let primary = office.primary.and_then(|primary| self.nth(&primary));
+        let has = |index: Option<Index>| index.map_or(0, |index| index.0 + 1);
+        let of_primary = primary.and_then(|nth| called.get(nth)?.as_ref()).map(|known| known.last);
+        let last = of_primary.unwrap_or_else(|| called.iter().flatten().filter_map(|known| known.last).max());
+        let others = called.iter().enumerate().filter(|(nth, _)| Some(*nth) != primary);
+        let measure = async |(nth, known): (usize, &Option<Described>)| {
+            let Some(known) = known else { return Shadow { nth, alive: false, entries: None, ms: None } };
+            let entries = Some(has(last).saturating_sub(has(known.applied)));
+            let ms = match apart.way(nth) {
+                _ if nth == apart.own() => staleness(&apart.replica()).await,
+                Some(way) => staleness_apart(way, known.node).await,
+                None => None,
+            };
+            Shadow { nth, alive: true, entries, ms }
+        };
+        (primary, join_all(others.map(measure)).await)
+    }
+
+    fn shown(&self, primary: Option<usize>, shadows: &[Shadow]) -> Reply {
         let behind = |shadow: &&Shadow| {
             let unknown_last = |lag: Option<u64>| lag.map_or((1, 0), |lag| (0, lag));
             (unknown_last(shadow.entries), unknown_last(shadow.ms), shadow.nth)
@@ -55,12 +88,12 @@ impl Masters {
             })
             .collect();
         let name = |nth| self.name(nth).to_string();
-        Ok(Reply::new()
+        Reply::new()
             .field("primary", primary.map(name))
             .field("shadow", best.map(|shadow| name(shadow.nth)))
             .field("wal_lag_entries", best.and_then(|shadow| shadow.entries))
             .field("wal_lag_ms", best.and_then(|shadow| shadow.ms))
-            .field("shadows", listed))
+            .field("shadows", listed)
     }
 
     async fn measure(&self, nth: usize, primary: Option<usize>) -> Shadow {
@@ -89,6 +122,17 @@ async fn staleness(node: &Node) -> Option<u64> {
     // The first has the shadow ask the primary, unless it has just done so; the second takes what it has proven.
     let _ = node.read(Consistency::Bounded(FRESH), &MasterQuery::Office, MEASURE).await;
     let proven = node.read(Consistency::Bounded(ANY_AGE), &MasterQuery::Office, MEASURE).await.ok()?;
-    let age = proven.proof.staleness.filter(|_| proven.proof.served_by == node.node())?;
+    proven_age(&proven.proof, node.node())
+}
+
+/// The same of a shadow in another process, by its own clock. What its answer takes to arrive is not counted.
+async fn staleness_apart(way: &RemoteGroup<MasterMachine>, node: NodeId) -> Option<u64> {
+    let _ = way.read(Consistency::Bounded(FRESH), &MasterQuery::Office, MEASURE, None).await;
+    let proven = way.read(Consistency::Bounded(ANY_AGE), &MasterQuery::Office, MEASURE, None).await.ok()?;
+    proven_age(&proven.proof, node)
+}
+
+fn proven_age(proof: &Proof, by: NodeId) -> Option<u64> {
+    let age = proof.staleness.filter(|_| proof.served_by == by)?;
     Some(u64::try_from(age.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
 }

@@ -131,7 +131,7 @@ impl Masters {
             if leadership.wait_for(broken).await.is_err() {
                 return;
             }
-            if self.group.power(nth) == Some(Power::Running) {
+            if self.group.lives(nth, TAKE_IN).await {
                 // Refused, late or done: it is looked at again.
                 if let Err(error) = node.add_voter(other, TAKE_IN).await {
                     tracing::debug!(%error, "the other one is not back yet");

@@ -1,27 +1,31 @@
 //! Configurations: changing them, and asking for them.
 
-use std::sync::Arc;
+use std::future::Future;
 use std::time::Duration;
 
 use quorate_statemachines::configlog::{Command as Change, Config, Query, Refusal, Reply as Changed};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout_at};
 
-use super::running::Running;
+use crate::kv::KvClient;
 use crate::services::left;
 use crate::stdio::{ErrorReply, Reply};
 
-/// Has a change made, and the groups that it names started.
-pub(super) async fn change(running: &Arc<Running>, change: Change, deadline: Instant) -> Result<Reply, ErrorReply> {
+/// Has a change made. What is then to be done because of it is waited for at most until the deadline.
+pub(super) async fn change(
+    client: &KvClient,
+    change: Change,
+    deadline: Instant,
+    then: impl Future<Output = ()>,
+) -> Result<Reply, ErrorReply> {
     let is_external = matches!(change, Change::Set { .. });
-    let number = match running.store.client().change(&change, left(deadline)).await? {
+    let number = match client.change(&change, left(deadline)).await? {
         Changed::Done { number } => number,
         Changed::NotApplied { .. } => return Ok(Reply::new().field("applied", false)),
         Changed::Refused(refusal) => return Err(refused(refusal)),
     };
-    // It is committed, whatever comes of this: groups that do not run by the deadline are started all the same.
-    let started = tokio::spawn(Arc::clone(running).start_groups());
-    let _ = timeout_at(deadline, started).await;
+    // It is committed, whatever comes of this.
+    let _ = timeout_at(deadline, then).await;
     Ok(if is_external { Reply::new() } else { Reply::new().field("version", number.0) })
 }
 
@@ -39,8 +43,7 @@ fn refused(refusal: Refusal) -> ErrorReply {
 }
 
 /// The configuration that `query` asks for.
-pub(super) async fn query(running: &Running, query: Query, timeout: Duration) -> Result<Reply, ErrorReply> {
-    let client = running.store.client();
+pub(super) async fn query(client: &KvClient, query: Query, timeout: Duration) -> Result<Reply, ErrorReply> {
     let config = client.configuration(query, timeout).await?.unwrap_or_default();
     if !config.exists() && query != Query::Latest {
         // Older than the first one, or there is none.

@@ -10,9 +10,10 @@ use quorate_statemachines::configlog::Query;
 use quorate_statemachines::{ConfigNumber, Gid};
 
 use super::proxy::Proxy;
+use crate::embedded::World;
 use crate::kv::{DirectClient, Reach, ShardedStore, StoreOptions};
+use crate::services::FIRST_LEADER;
 use crate::services::targets::{self, LeadersHit};
-use crate::services::{FIRST_LEADER, ServiceOptions};
 use crate::stdio::{ErrorReply, Fault};
 
 /// How long to wait for the controller, and how often to look whether it knows more.
@@ -32,9 +33,8 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub(super) async fn start(options: ServiceOptions, proxies: Vec<String>) -> Result<Arc<Self>, Fatal> {
-        let options_of_store = StoreOptions { replicas: options.replicas, ..StoreOptions::default() };
-        let store = ShardedStore::start(options.world(), options_of_store).await?;
+    pub(super) async fn start(world: World, replicas: usize, proxies: Vec<String>) -> Result<Arc<Self>, Fatal> {
+        let store = ShardedStore::start(world, StoreOptions { replicas, ..StoreOptions::default() }).await?;
         store.controller().led(FIRST_LEADER).await;
         let running = Arc::new(Running {
             proxies: proxies.into_iter().map(|name| (name, Proxy::default())).collect(),

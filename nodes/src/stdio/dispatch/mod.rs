@@ -19,6 +19,7 @@ use calls::Attempt;
 use crate::stdio::dedupe::Dedupe;
 use crate::stdio::digest::{self, Digest};
 use crate::stdio::error::{Code, ErrorReply};
+use crate::stdio::failure::Failure;
 use crate::stdio::intake::{Arrival, Work};
 use crate::stdio::lanes::Ticket;
 use crate::stdio::reply::{Answer, Reply};
@@ -65,6 +66,7 @@ pub(crate) struct Dispatch<S: Service> {
     service: Arc<S>,
     options: ServeOptions,
     outbox: Outbox,
+    failure: Failure,
     phase: Phase,
     /// The names that `init` has told of.
     names: HashSet<Arc<str>>,
@@ -86,10 +88,11 @@ pub(crate) struct Dispatch<S: Service> {
 }
 
 impl<S: Service> Dispatch<S> {
-    pub(crate) fn new(service: Arc<S>, options: ServeOptions, outbox: Outbox) -> Self {
+    pub(crate) fn new(service: Arc<S>, options: ServeOptions, outbox: Outbox, failure: Failure) -> Self {
         Dispatch {
             service,
             outbox,
+            failure,
             phase: Phase::New,
             names: HashSet::new(),
             name: "".into(),
@@ -197,7 +200,9 @@ impl<S: Service> Dispatch<S> {
                 self.init = Some((ticket, content));
                 self.learn_names(&dest, &body);
                 let service = self.service.clone();
-                let init = Init { dest, outbox: self.outbox.clone(), body };
+                let (outbox, failure) = (self.outbox.clone(), self.failure.clone());
+                let deadline = self.pending.get(&ticket).map_or_else(Instant::now, |pending| pending.deadline);
+                let init = Init { dest, outbox, failure, deadline, body };
                 self.spawn(ticket, async move { service.init(init).await.map(|()| Reply::new()) });
             }
             Phase::Starting => {

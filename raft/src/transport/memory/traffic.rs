@@ -35,10 +35,20 @@ pub enum RequestKind {
     Applied,
     /// A replica's state asked for.
     Describe,
+    /// A leader's last round before its group falls quiet.
+    Quiesce,
+    /// A quiet leader to be woken.
+    Wake,
+    /// A node's sign of life asked for.
+    Ping,
+    /// The versions of commands that a program can apply.
+    Versions,
+    /// The digest of a replica's state.
+    Digest,
 }
 
 impl RequestKind {
-    const ALL: [RequestKind; 13] = [
+    const ALL: [RequestKind; 18] = [
         RequestKind::Append,
         RequestKind::Heartbeat,
         RequestKind::Vote,
@@ -52,6 +62,11 @@ impl RequestKind {
         RequestKind::WhoLeads,
         RequestKind::Applied,
         RequestKind::Describe,
+        RequestKind::Quiesce,
+        RequestKind::Wake,
+        RequestKind::Ping,
+        RequestKind::Versions,
+        RequestKind::Digest,
     ];
 
     /// The kind of `request`.
@@ -70,6 +85,11 @@ impl RequestKind {
             Request::WhoLeads => RequestKind::WhoLeads,
             Request::Applied { .. } => RequestKind::Applied,
             Request::Describe => RequestKind::Describe,
+            Request::Quiesce(_) => RequestKind::Quiesce,
+            Request::Wake => RequestKind::Wake,
+            Request::Ping => RequestKind::Ping,
+            Request::Versions => RequestKind::Versions,
+            Request::Digest { .. } => RequestKind::Digest,
         }
     }
 }

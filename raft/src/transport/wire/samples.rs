@@ -9,13 +9,14 @@ use bytes::Bytes;
 use super::Message;
 use crate::error::{AdminError, Fatal, ReadError, Rejected, Unknown, WriteError};
 use crate::group::{Described, Role};
-use crate::log::{Action, Entry, Payload, Proposal, Write};
+use crate::log::{Action, Entry, Payload, Proposal, Verdict, Write};
+use crate::machine::{CommandVersion, Versions};
 use crate::reads::{Consistency, Proof, ReadReply};
 use crate::sessions::{Refusal, Stamp};
 use crate::snapshot::SnapshotMeta;
 use crate::transport::{
     Answer, Append, Appended, Ballot, Change, Chunk, ChunkReply, Envelope, ForwardedAdmin, ForwardedRead,
-    ForwardedWrite, ReadIndex, Reply, Request, WriteOutcome,
+    ForwardedWrite, Quiesce, ReadIndex, Reply, Request, WriteOutcome,
 };
 use crate::types::{ClientId, ClusterId, GroupId, Incarnation, Index, LogId, LogTime, Membership, NodeId, Term, Vote};
 
@@ -60,6 +61,18 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("applied", Request::Applied { past: Some(Index(700)), timeout: PATIENCE }),
         ("describe", Request::Describe),
     ];
+    let quiet = [
+        ("quiesce", Request::Quiesce(Quiesce { vote: VOTE, last: AT, life: 1 << 40 })),
+        ("wake", Request::Wake),
+        ("ping", Request::Ping),
+        ("versions", Request::Versions),
+        ("admin/raise-version", Request::Admin(admin(Change::RaiseVersion(CommandVersion(3))))),
+        ("write/raise-version", Request::Write(write(Action::RaiseVersion(CommandVersion(3))))),
+        ("digest", Request::Digest { at: Index(700), timeout: PATIENCE }),
+        ("admin/compare-states", Request::Admin(admin(Change::CompareStates))),
+        ("write/digest", Request::Write(write(Action::Digest))),
+        ("write/verdict", Request::Write(write(Action::Verdict(Verdict { at: Index(700), expected: Some(1 << 40) })))),
+    ];
     let reads = [Consistency::Linearizable, Consistency::LinearizableHere, Consistency::Lease, Consistency::Local];
     let changes =
         [Change::AddLearner, Change::AddVoter, Change::Remove, Change::Transfer].map(|change| change(NodeId(9)));
@@ -67,7 +80,7 @@ fn requests() -> Vec<(&'static str, Request)> {
     let reads = names.into_iter().zip(reads.map(|consistency| Request::Read(read(consistency))));
     let names = ["admin/learner", "admin/voter", "admin/remove", "admin/transfer"];
     let changes = names.into_iter().zip(changes.map(|change| Request::Admin(admin(change))));
-    all.into_iter().chain(reads).chain(changes).collect()
+    all.into_iter().chain(reads).chain(changes).chain(quiet).collect()
 }
 
 fn replies() -> Vec<(&'static str, Reply)> {
@@ -129,6 +142,10 @@ fn replies() -> Vec<(&'static str, Reply)> {
     all.push(("applied", Reply::Applied(Some(Index(701)))));
     all.push(("described", Reply::Described(Box::new(described()))));
     all.extend(refused.map(|(name, cause)| (name, Reply::Refused(cause))));
+    all.push(("quiesced", Reply::Quiesced(true)));
+    all.push(("alive", Reply::Alive { life: 1 << 40 }));
+    all.push(("versions", Reply::Versions(Versions::new(1, 3))));
+    all.push(("digest", Reply::Digest(Some(1 << 40))));
     all
 }
 
@@ -164,6 +181,10 @@ fn writes() -> Vec<Write> {
         Write { session: Some(stamp), action: Action::Apply(Bytes::from_static(b"put a 1")) },
         Write { session: None, action: Action::OpenSession(client) },
     ]
+}
+
+fn write(action: Action) -> ForwardedWrite {
+    ForwardedWrite { writes: vec![Write { session: None, action }], hops_left: 1, timeout: PATIENCE }
 }
 
 fn membership() -> Membership {

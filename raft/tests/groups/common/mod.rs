@@ -10,7 +10,7 @@ pub(crate) use cluster::{CALL, Cluster, GROUP};
 pub(crate) use durable::{Disk, MUCH};
 pub(crate) use machine::{Answer, Command, Query, Register, Unreadable};
 pub(crate) use oracle::{Oracle, Seen};
-pub(crate) use world::{World, in_real_time, in_virtual_time};
+pub(crate) use world::{World, in_real_time, in_virtual_time, with_seed};
 
 /// Makes each named `async fn(World)` two tests.
 macro_rules! claims {

@@ -67,9 +67,13 @@ pub(crate) fn in_real_time<F: Future<Output = ()>>(claim: impl FnOnce(World) -> 
 
 /// Tries a claim on one thread, in a time that jumps whenever nothing is left to do.
 pub(crate) fn in_virtual_time<F: Future<Output = ()>>(claim: impl FnOnce(World) -> F) {
+    with_seed(seed(), claim);
+}
+
+/// The same, with this seed.
+pub(crate) fn with_seed<F: Future>(seed: u64, claim: impl FnOnce(World) -> F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    let seed = seed();
-    runtime.block_on(async { claim(World::new(Arc::new(VirtualEnv::new(seed)), seed, true)).await });
+    runtime.block_on(async { claim(World::new(Arc::new(VirtualEnv::new(seed)), seed, true)).await })
 }
 
 fn seed() -> u64 {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use quorate::NodeId;
 use quorate::machine::{decode, encode};
 use quorate::snapshot::Records;
 
@@ -20,7 +21,7 @@ fn change(log: &mut ConfigLog, change: NodeChange) -> Reply {
 
 fn begin(nodes: &[u64]) -> NodeChange {
     let nodes = nodes.iter().map(|node| (NodeId(*node), addresses(*node)));
-    NodeChange::Begin { cluster: ClusterId(7), nodes: nodes.collect(), controllers: [1, 2, 3].map(NodeId).into() }
+    NodeChange::Begin { nodes: nodes.collect(), controllers: [1, 2, 3].map(NodeId).into() }
 }
 
 fn add(node: u64) -> NodeChange {
@@ -72,25 +73,6 @@ fn a_book_is_begun_once() {
     change(&mut log, begin(&[1, 2, 3, 4]));
     assert_eq!(*log.book(), first);
     assert_eq!(log.latest().number, ConfigNumber(0), "no configuration comes of it");
-}
-
-#[test]
-fn a_log_that_another_cluster_goes_on_with_gets_a_book_of_its_own() {
-    let mut log = begun();
-    change(&mut log, add(4));
-    change(&mut log, add(5));
-    change(&mut log, remove(4));
-    let NodeChange::Begin { controllers, .. } = begin(&[]) else { panic!("not what begins a book") };
-    let nodes = [1, 2, 3, 4].map(|node| (NodeId(node), addresses(node + 10))).into();
-    let elsewhere = NodeChange::Begin { cluster: ClusterId(8), nodes, controllers };
-    let version = log.book().version;
-    assert_eq!(change(&mut log, elsewhere.clone()), done(1));
-    let book = Arc::clone(log.book());
-    assert!(book.is_of(ClusterId(8)) && !book.is_of(ClusterId(7)) && book.version > version);
-    assert_eq!(book.nodes[&NodeId(1)], addresses(11));
-    assert!(!book.nodes.contains_key(&NodeId(5)) && book.removed.is_empty(), "another cluster, other processes");
-    change(&mut log, elsewhere);
-    assert_eq!(*log.book(), book, "begun once");
 }
 
 #[test]
