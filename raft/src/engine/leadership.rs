@@ -3,10 +3,13 @@
 //! Promises: term and leader belong together (both are read from the one vote that is on disk); the last value says that
 //! the replica has stopped, and why.
 
+use std::sync::Arc;
+
 use metrics::Counter;
 use openraft::ServerState;
 use openraft::metrics::RaftServerMetrics;
 
+use super::machine::Shared;
 use super::replica::Raft;
 use super::types::{TypeConfig, membership_from, vote_from};
 use crate::env::Env;
@@ -15,7 +18,8 @@ use crate::group::{Leadership, Role};
 use crate::watch;
 
 /// Follows a replica until it stops.
-pub(super) fn watch(raft: &Raft, env: &dyn Env, changes: Counter) -> watch::Receiver<Leadership> {
+pub(super) fn watch(raft: &Raft, shared: &Arc<Shared>, env: &dyn Env, changes: Counter) -> watch::Receiver<Leadership> {
+    let shared = Arc::clone(shared);
     let metrics = raft.metrics();
     let mut servers = raft.server_metrics();
     let (sender, receiver) = watch::channel(leadership(&servers.borrow()));
@@ -30,7 +34,13 @@ pub(super) fn watch(raft: &Raft, env: &dyn Env, changes: Counter) -> watch::Rece
                 std::mem::replace(held, now.clone()) != now
             });
         }
-        let reason = metrics.borrow().running_state.as_ref().err().map(|fatal| Fatal(fatal.to_string()));
+        let reason = metrics.borrow().running_state.as_ref().err().map(|fatal| {
+            let said = fatal.to_string();
+            match shared.failure() {
+                Some(cause) if !said.contains(cause) => Fatal(format!("{said}: {cause}")),
+                _ => Fatal(said),
+            }
+        });
         sender.modify(|held| {
             held.stopped = reason.or_else(|| Some(Fatal("shut down".into())));
             held.role = Role::Stopped;

@@ -54,6 +54,8 @@ pub(crate) struct Shared {
     pub(super) digests: Digests,
     /// Why this replica's state is not that of the others, once that is known.
     parted: OnceLock<String>,
+    /// Why nothing more is applied. openraft may stop on what follows from it, and say only that.
+    failure: OnceLock<String>,
 }
 
 impl Shared {
@@ -79,6 +81,7 @@ impl Shared {
             fit: AtomicBool::new(state.version().1),
             digests: Digests::new(),
             parted: OnceLock::new(),
+            failure: OnceLock::new(),
             state: RwLock::new(state),
         }
     }
@@ -185,6 +188,15 @@ impl Shared {
         self.write().tear();
         // The next snapshot fails, and is asked for; so does the next apply.
         self.snapshot_wanted.notify_one();
+    }
+
+    fn fail(&self, error: &io::Error) {
+        let _ = self.failure.set(error.to_string());
+    }
+
+    /// Why nothing more is applied, if that is so.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.parted.get().or(self.failure.get()).map(String::as_str)
     }
 
     fn check_not_parted(&self) -> io::Result<()> {
@@ -326,7 +338,7 @@ impl RaftStateMachine<TypeConfig> for MachineAdapter {
             {
                 batch.push(next);
             }
-            self.0.apply(batch.drain(..))?;
+            self.0.apply(batch.drain(..)).inspect_err(|error| self.0.fail(error))?;
             if self.0.backlog() == Backlog::TooMuch {
                 self.0.persist().await?;
             }

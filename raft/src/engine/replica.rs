@@ -110,7 +110,7 @@ impl Replica {
         );
         let simulation = spec.env.simulation();
         let raft = scoped(simulation, spec.env.seed(), start).await.map_err(|error| Fatal(error.to_string()))?;
-        let leadership = leadership::watch(&raft, spec.env.as_ref(), spec.metrics.leader_changes.clone());
+        let leadership = leadership::watch(&raft, &shared, spec.env.as_ref(), spec.metrics.leader_changes.clone());
         compaction::start(&raft, &shared, Arc::clone(&spec.log), &spec.options, &spec.env);
         let proposer = Proposer::start(raft.clone(), Arc::clone(&spec.env), spec.metrics.writes_per_entry.clone());
         Ok(Arc::new(Replica {

@@ -1,8 +1,10 @@
 //! Replicas compare their states: see [`crate::Group::compare_states`].
 
 use std::collections::BTreeMap;
+use std::pin::pin;
+use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{Either, join_all, select};
 
 use super::core::GroupCore;
 use crate::env::Moment;
@@ -63,10 +65,15 @@ impl GroupCore {
         digest.map(|digest| (member, digest))
     }
 
-    /// This replica's digest at an entry, once it has applied it and computed the digest.
-    pub(super) async fn digest_within(&self, at: Index, patience: std::time::Duration) -> Option<u64> {
+    /// This replica's digest at an entry, once it has applied it and computed the digest. Not if it stops before.
+    pub(super) async fn digest_within(&self, at: Index, patience: Duration) -> Option<u64> {
         let deadline = self.env.now() + patience;
-        self.until(deadline, std::pin::pin!(self.replica.digest_at(at))).await.flatten()
+        let mut leadership = self.replica.leadership();
+        let stopped = pin!(leadership.wait_for(|now| now.stopped.is_some()));
+        match self.until(deadline, select(pin!(self.replica.digest_at(at)), stopped)).await? {
+            Either::Left((digest, _)) => digest,
+            Either::Right(_) => None,
+        }
     }
 }
 
