@@ -45,14 +45,30 @@ impl ClientsTls {
 /// What a client accepts, and shows.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ClientTls {
+    // The names within clap are longer than the flags: these go with commands that have a `key` of their own.
     /// The certificate (PEM) of the authority whose servers are trusted. Without it, servers are spoken to in the clear.
-    #[arg(long, env = "QUORATE_CA", global = true)]
+    #[arg(id = "tls_ca", long = "ca", value_name = "FILE", env = "QUORATE_CA", global = true)]
     pub ca: Option<PathBuf>,
     /// A certificate to show to servers that ask for one.
-    #[arg(long, env = "QUORATE_CERT", global = true, requires = "ca", requires = "key")]
+    #[arg(
+        id = "tls_cert",
+        long = "cert",
+        value_name = "FILE",
+        env = "QUORATE_CERT",
+        global = true,
+        requires = "tls_ca",
+        requires = "tls_key"
+    )]
     pub cert: Option<PathBuf>,
     /// Its key.
-    #[arg(long, env = "QUORATE_KEY", global = true, requires = "cert")]
+    #[arg(
+        id = "tls_key",
+        long = "cert-key",
+        value_name = "FILE",
+        env = "QUORATE_CERT_KEY",
+        global = true,
+        requires = "tls_cert"
+    )]
     pub key: Option<PathBuf>,
 }
 

@@ -134,7 +134,7 @@ impl Cluster {
     /// What runs `quorate ctl` with these certificates, asking the first node.
     pub(crate) fn with_tls(&self, tls: &ClientTls, arguments: &[&str]) -> impl Fn() -> Output + use<> {
         let mut words = vec!["ctl".to_owned(), "--servers".into(), self.address(0)];
-        for (flag, path) in [("--ca", &tls.ca), ("--cert", &tls.cert), ("--key", &tls.key)] {
+        for (flag, path) in [("--ca", &tls.ca), ("--cert", &tls.cert), ("--cert-key", &tls.key)] {
             words.extend(path.iter().flat_map(|path| [flag.to_owned(), path.to_string_lossy().into_owned()]));
         }
         words.extend(arguments.iter().map(ToString::to_string));

@@ -4,6 +4,7 @@ mod backup;
 mod cluster;
 mod killed;
 mod membership;
+mod operated;
 mod recovered;
 mod refused;
 mod rolling;
