@@ -113,8 +113,10 @@ pub async fn run(flags: &BenchFlags) -> anyhow::Result<()> {
         }
         Err(error) => Err(error),
     };
-    std::fs::remove_dir_all(&flags.dir).with_context(|| format!("cannot remove {}", flags.dir.display()))?;
-    result
+    // Why nothing could be measured is worth more than why nothing could be removed.
+    let removed = std::fs::remove_dir_all(&flags.dir);
+    result?;
+    removed.with_context(|| format!("cannot remove {}", flags.dir.display()))
 }
 
 async fn measure(flags: &BenchFlags, servers: &[String], pids: &[u32]) -> anyhow::Result<()> {

@@ -14,11 +14,11 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use tonic::transport::Channel;
 
-use crate::server::ClientTls;
 use crate::server::proto::change_reply::Outcome;
 use crate::server::proto::change_request::Change;
 use crate::server::proto::quorate_client::QuorateClient;
 use crate::server::proto::{self, ChangeRequest};
+use crate::server::{ClientTls, is_unknown};
 
 /// `quorate ctl`'s flags.
 #[derive(Args, Clone, Debug)]
@@ -182,7 +182,7 @@ pub async fn run(flags: &CtlFlags) -> anyhow::Result<()> {
     let said = match flags.command.clone() {
         Ctl::Get { key, max_staleness } => {
             let request = proto::GetRequest { key, max_staleness_ms: max_staleness, timeout_ms };
-            show::value(client.get(request).await.map_err(told)?.into_inner())?
+            show::value(client.get(request).await.map_err(unanswered)?.into_inner())?
         }
         Ctl::Put { key, value } => change(&mut client, key, Change::Put(text(value)), timeout_ms).await?,
         Ctl::Append { key, value } => change(&mut client, key, Change::Append(text(value)), timeout_ms).await?,
@@ -193,11 +193,11 @@ pub async fn run(flags: &CtlFlags) -> anyhow::Result<()> {
         }
         Ctl::Scan { prefix, from, to, limit } => {
             let request = proto::ScanRequest { from, to, prefix, limit: Some(limit), timeout_ms };
-            show::items(client.scan(request).await.map_err(told)?.into_inner())?
+            show::items(client.scan(request).await.map_err(unanswered)?.into_inner())?
         }
-        Ctl::Config => {
-            show::configuration(client.configuration(proto::ConfigurationRequest {}).await.map_err(told)?.into_inner())
-        }
+        Ctl::Config => show::configuration(
+            client.configuration(proto::ConfigurationRequest {}).await.map_err(unanswered)?.into_inner(),
+        ),
         Ctl::Join { groups, shards } => {
             let groups = groups.iter().map(|group| joining(group)).collect::<anyhow::Result<_>>()?;
             show::numbered(client.join(proto::JoinRequest { groups, shards }).await.map_err(told)?.into_inner())
@@ -316,10 +316,14 @@ fn text(value: String) -> String {
     }
 }
 
+/// What a failed question says: it changed nothing.
+fn unanswered(status: tonic::Status) -> anyhow::Error {
+    anyhow::anyhow!("{}", status.message())
+}
+
 /// What a failed call says, and whether it can have happened.
 fn told(status: tonic::Status) -> anyhow::Error {
-    let unknown = status.metadata().get("quorate-outcome").is_some_and(|outcome| outcome == "unknown");
-    let may = if unknown { " (it may have happened)" } else { "" };
+    let may = if is_unknown(&status) { " (it may have happened)" } else { "" };
     anyhow::anyhow!("{}{may}", status.message())
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::show::{Said, table};
-use super::{Client, first, told};
+use super::{Client, first, told, unanswered};
 use crate::server::proto::{self, NodesReply, Placement};
 
 /// The pause between two looks at how far a change is.
@@ -128,7 +128,7 @@ fn node(id: u64, at: At) -> proto::Node {
 }
 
 async fn ask(client: &mut Client) -> anyhow::Result<NodesReply> {
-    Ok(client.nodes(proto::NodesRequest {}).await.map_err(told)?.into_inner())
+    Ok(client.nodes(proto::NodesRequest {}).await.map_err(unanswered)?.into_inner())
 }
 
 async fn replace_node(

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
+use super::outcome::is_unknown;
 use super::proto::change_request::Change;
 use super::proto::quorate_client::QuorateClient;
 use super::proto::{self, ChangeReply, ChangeRequest, GetReply, GetRequest, Session};
@@ -152,7 +153,7 @@ impl Client {
                 }
                 Err(status) => status,
             };
-            let rejected = status.metadata().get("quorate-outcome").is_some_and(|outcome| outcome == "rejected");
+            let rejected = !is_unknown(&status);
             if rejected && !matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) {
                 return Err(unknown.map_or(ClientError::Rejected(status), ClientError::Unknown));
             }

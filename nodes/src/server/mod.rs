@@ -25,6 +25,7 @@ mod memory;
 mod multiplex;
 mod node;
 mod nodes;
+mod outcome;
 mod recover;
 mod run;
 mod stream;
@@ -34,6 +35,7 @@ pub(crate) use groups::{CONTROLLER, CONTROLLER_NAME, group_id};
 pub(crate) use http::{as_json as status_json, lag as replica_lag};
 
 pub(crate) use identity::{claim, claim_filled};
+pub(crate) use outcome::is_unknown;
 
 pub use client::{Client, ClientError};
 pub use config::{NodeAddress, ServerConfig, ServerFlags, TlsFiles, make_certs};

@@ -10,7 +10,8 @@ use futures::stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::{Request, Status, Streaming};
 
-use super::api::{Api, is_unknown};
+use super::api::Api;
+use super::outcome::is_unknown;
 use super::proto::quorate_server::Quorate;
 use super::proto::{self, Answer, Answers, Call, Calls, Failure, answer, call};
 

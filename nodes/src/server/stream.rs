@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
-use super::api::timeout;
 use super::client::ClientError;
+use super::outcome::timeout;
 use super::proto::quorate_client::QuorateClient;
 use super::proto::{Answer, Answers, Call, Calls, ChangeReply, ChangeRequest, GetReply, GetRequest, answer, call};
 use super::trust::ClientTls;
