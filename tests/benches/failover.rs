@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use quorate_harness::gaps::{Acknowledged, quantile};
 use quorate_nodes::services::MasterOptions;
 use quorate_nodes::services::master::{Command, Masters};
 use quorate_nodes::stdio::{ErrorReply, Fault, FaultAction, Reply};
 use quorate_statemachines::master::{FilePath, MasterOp};
-use quorate_tests::gaps::{Acknowledged, quantile};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use quorate::{Consistency, GroupOptions};
+use quorate_harness::gaps::{Acknowledged, quantile};
 use quorate_nodes::embedded::World;
 use quorate_nodes::kv::{Reach, ShardedStore, StoreOptions};
 use quorate_statemachines::configlog::{Command, Reply};
 use quorate_statemachines::kv::{Json, KvAnswer, KvOp, KvQuery};
 use quorate_statemachines::slot::shard_of;
 use quorate_statemachines::{ConfigNumber, Gid, ShardId};
-use quorate_tests::gaps::{Acknowledged, quantile};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

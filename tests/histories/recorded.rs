@@ -7,10 +7,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use quorate_tests::checker::jsonl;
-use quorate_tests::checker::kv::{StringOp, Strings};
-use quorate_tests::checker::register::{Register, RegisterOp};
-use quorate_tests::checker::{Limits, Verdict, check};
+use quorate_harness::checker::jsonl;
+use quorate_harness::checker::kv::{StringOp, Strings};
+use quorate_harness::checker::register::{Register, RegisterOp};
+use quorate_harness::checker::{Limits, Verdict, check};
 
 /// The verdict on one file: a register's history, or a string's when its name starts with `kv`.
 fn judge(directory: &Path, name: &str) -> anyhow::Result<Verdict> {

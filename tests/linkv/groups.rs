@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use quorate_tests::seed::Seed;
+use quorate_harness::seed::Seed;
 
 use crate::cluster::{Cluster, code};
 use crate::processes::{BAD_WEATHER, init_among};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use quorate_tests::seed::Seed;
+use quorate_harness::seed::Seed;
 use serde_json::{Map, Value, json};
 
 use crate::cluster::{Cluster, code};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use quorate_tests::seed::Seed;
+use quorate_harness::seed::Seed;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use serde_json::json;

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use quorate_harness::checker::register::{Register, RegisterAnswer, RegisterOp};
+use quorate_harness::checker::{Keyed, Limits, Outcome, Verdict, check};
+use quorate_harness::history::{Call, History};
 use quorate_nodes::services::{Replica, ServiceOptions, ShardKv};
-use quorate_tests::checker::register::{Register, RegisterAnswer, RegisterOp};
-use quorate_tests::checker::{Keyed, Limits, Outcome, Verdict, check};
-use quorate_tests::history::{Call, History};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Map, Value, json};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_tests::seed::Seed;
+use quorate_harness::seed::Seed;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;

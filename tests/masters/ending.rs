@@ -7,7 +7,7 @@ use quorate_nodes::services::master::Command;
 use quorate_nodes::stdio::FaultAction;
 
 use crate::cluster::{Cluster, PATIENCE};
-use quorate_tests::seed::Seed;
+use quorate_harness::seed::Seed;
 
 /// Runs masters until `end` is done with them, and waits for the end of their runtime.
 fn ends(count: usize, end: impl AsyncFnOnce(&Cluster) + Send + 'static) {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use quorate_harness::seed::Seed;
 use quorate_nodes::stdio::FaultAction;
 use quorate_statemachines::master::MasterOp;
-use quorate_tests::seed::Seed;
 
 use super::cluster::{Cluster, change, path};
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use quorate_harness::seed::Seed;
 use quorate_nodes::stdio::FaultAction;
 use quorate_statemachines::master::MasterOp;
-use quorate_tests::seed::Seed;
 use rand::RngExt;
 
 use super::cluster::{Cluster, change, eventually, path};

@@ -15,7 +15,7 @@ pub(crate) use client::{Client, json};
 pub(crate) use cluster::Cluster;
 pub(crate) use keys::{SHARDS, key, keys, text};
 pub(crate) use looking::{status, work};
-pub(crate) use quorate_tests::seed::Seed;
+pub(crate) use quorate_harness::seed::Seed;
 pub(crate) use random_clients::RandomClients;
 pub(crate) use setup::{Setup, gid};
 pub(crate) use wait::{PATIENCE, eventually, pause};

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use quorate_tests::checker::kv::{StringAnswer, StringOp, Strings};
-use quorate_tests::checker::{Keyed, Limits, Verdict, check};
-use quorate_tests::history::History;
+use quorate_harness::checker::kv::{StringAnswer, StringOp, Strings};
+use quorate_harness::checker::{Keyed, Limits, Verdict, check};
+use quorate_harness::history::History;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use tokio::task::JoinHandle;
