@@ -1,8 +1,10 @@
 //! Quorate's harness: what records the runs of a cluster, and what judges them.
 //!
-//! Nothing here knows Quorate's own machines: bring a [`checker::Model`] and record a [`history::History`].
+//! Nothing here knows Quorate's own machines: bring a [`checker::Model`] and record a [`history::History`] or a
+//! [`run::Run`].
 
 pub mod checker;
 pub mod gaps;
 pub mod history;
+pub mod run;
 pub mod seed;
