@@ -4,6 +4,7 @@
 //! [`run::Run`]. [`sim`] runs whole clusters of the library in one thread, by a seed.
 
 pub mod checker;
+pub mod cli;
 pub mod gaps;
 pub mod history;
 pub mod run;
