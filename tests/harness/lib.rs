@@ -4,6 +4,7 @@
 //! [`run::Run`].
 
 pub mod checker;
+pub mod cli;
 pub mod gaps;
 pub mod history;
 pub mod run;

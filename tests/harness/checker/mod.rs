@@ -10,6 +10,7 @@
 
 mod configuration;
 mod events;
+pub mod json;
 pub mod jsonl;
 pub mod kv;
 mod model;
