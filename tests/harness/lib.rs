@@ -9,3 +9,4 @@ pub mod gaps;
 pub mod history;
 pub mod run;
 pub mod seed;
+pub mod stdio;

@@ -4,6 +4,9 @@
 //! standard error.
 
 mod check;
+mod progress;
+mod store;
+mod test;
 
 use std::process::ExitCode;
 
@@ -21,6 +24,8 @@ struct Cli {
 enum Command {
     /// Says whether a recorded history is linearizable.
     Check(check::CheckFlags),
+    /// Drives nodes that speak JSON lines on standard input and output, and judges them.
+    Test(Box<test::TestFlags>),
 }
 
 /// What a command came to.
@@ -62,6 +67,7 @@ pub fn run() -> ExitCode {
     };
     let answer = match cli.command {
         Command::Check(flags) => check::run(&flags),
+        Command::Test(flags) => test::run(&flags),
     };
     match answer {
         Ok(answer) => ExitCode::from(answer as u8),
