@@ -90,7 +90,13 @@ impl Node {
             Kind::Forgetful => self.answers.is_multiple_of(10),
             _ => false,
         };
-        if is_kept { fs::write(&self.file, serde_json::to_string(&self.registers)?) } else { Ok(()) }
+        if !is_kept {
+            return Ok(());
+        }
+        // A kill in the middle must not leave half a file.
+        let new = self.file.with_extension("new");
+        fs::write(&new, serde_json::to_string(&self.registers)?)?;
+        fs::rename(new, &self.file)
     }
 
     fn run(mut self) -> io::Result<ExitCode> {

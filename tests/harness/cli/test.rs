@@ -224,7 +224,10 @@ async fn run_once(flags: &TestFlags, seed: u64) -> anyhow::Result<(Results, Opti
     store.write(&finished, &results)?;
     println!("{}", serde_json::to_string_pretty(&brief(&results))?);
     println!("{}", results.workload.reason);
-    println!("{}", results.last_line());
+    // A run that was cut short has no verdict, whatever was seen of it.
+    if finished.trouble.is_none() {
+        println!("{}", results.last_line());
+    }
     Ok((results, finished.trouble))
 }
 
@@ -234,9 +237,9 @@ fn describe(finished: &mut Finished, flags: &TestFlags) {
     finished.run.settings["args"] = json!(flags.args);
 }
 
-/// The results without what fills the screen.
+/// The results without what fills the screen, or is told anyway.
 fn brief(results: &Results) -> serde_json::Value {
-    let mut brief = results.to_json();
+    let mut brief = Results { crash: None, ..results.clone() }.to_json();
     if let Some(workload) = brief["workload"].as_object_mut() {
         workload.remove("details");
     }
