@@ -5,8 +5,10 @@
 
 pub mod checker;
 pub mod cli;
+pub mod findings;
 pub mod gaps;
 pub mod history;
+pub mod report;
 pub mod run;
 pub mod seed;
 pub mod stdio;

@@ -7,13 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate_harness::findings::{Answer, Findings};
 use quorate_harness::seed::Seed;
 use quorate_harness::stdio::nemesis::{Fault, NemesisOptions, Targets};
 use quorate_harness::stdio::network::{Split, Weather};
 use quorate_harness::stdio::processes::{Program, Watch};
-use quorate_harness::stdio::results::Results;
+use quorate_harness::stdio::results::findings;
 use quorate_harness::stdio::runner::{Runner, Settings};
-use quorate_harness::stdio::workload::{Valid, Workload};
+use quorate_harness::stdio::workload::Workload;
 use quorate_harness::stdio::workloads::{FollowerReads, Keys, LinKv, Masters, Strings};
 
 const REPLICA: &str = env!("CARGO_BIN_EXE_replica-process");
@@ -46,7 +47,7 @@ fn settings(workload: &dyn Workload, seed: &Seed, faults: &[Fault]) -> Settings 
     }
 }
 
-async fn run(bin: &str, args: &[&str], workload: Arc<dyn Workload>, settings: Settings) -> Results {
+async fn run(bin: &str, args: &[&str], workload: Arc<dyn Workload>, settings: Settings) -> Findings {
     let dir = tempfile::tempdir().expect("a directory");
     let program = Program {
         bin: Path::new(bin).to_owned(),
@@ -57,17 +58,21 @@ async fn run(bin: &str, args: &[&str], workload: Arc<dyn Workload>, settings: Se
     };
     let watch = Watch::new(|text| println!("{text}"));
     let finished = Runner::new(settings, program, Arc::clone(&workload), watch).run().await;
-    let results = Results::of(&finished, &*workload, None);
-    println!("{}", serde_json::to_string_pretty(&results.to_json()).expect("results are JSON"));
-    results
+    let findings = findings(&finished, &*workload, None);
+    for check in &findings.checks {
+        println!("{}: {} ({}) {}", check.name, check.answer.word(), check.reason, check.details);
+    }
+    findings
 }
 
-/// Fails unless the workload's verdict is a good one, nothing has ended by itself, and no answer was strange. Which kinds
-/// of operations have ended well in so short a time is left to chance.
-fn assert_good(results: &Results) {
-    assert_eq!(results.workload.valid, Valid::True, "{}", results.workload.reason);
-    assert_eq!((&results.crash, results.warnings.len()), (&None, 0));
-    assert!(results.stats.all.ok_count > 0, "{:?}", results.stats.all);
+/// Fails unless all is good. Only which kinds of operations have ended well in so short a time is left to chance.
+fn assert_good(findings: &Findings) {
+    for check in findings.checks.iter().filter(|check| check.name != "stats") {
+        assert_eq!(check.answer, Answer::True, "{}: {}", check.name, check.reason);
+    }
+    let named = |name: &str| findings.checks.iter().find(|check| check.name == name).expect("it is always checked");
+    assert_eq!(named("nodes").details, serde_json::Value::Null, "no node has written nonsense");
+    assert_ne!(named("stats").details["ok-count"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

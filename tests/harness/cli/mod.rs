@@ -5,12 +5,13 @@
 
 mod check;
 mod progress;
-mod store;
 mod test;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::findings::Answer;
 
 /// Judges what a distributed system did.
 #[derive(Parser)]
@@ -26,28 +27,6 @@ enum Command {
     Check(check::CheckFlags),
     /// Drives nodes that speak JSON lines on standard input and output, and judges them.
     Test(Box<test::TestFlags>),
-}
-
-/// What a command came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// It is as it should be.
-    True,
-    /// It is not.
-    False,
-    /// Nobody could tell in the time given.
-    Unknown,
-}
-
-impl Answer {
-    /// The word for it, with which the first line of a verdict begins.
-    pub fn word(self) -> &'static str {
-        match self {
-            Answer::True => "true",
-            Answer::False => "false",
-            Answer::Unknown => "unknown",
-        }
-    }
 }
 
 /// No verdict: what was to be judged could not be read.
@@ -70,7 +49,9 @@ pub fn run() -> ExitCode {
         Command::Test(flags) => test::run(&flags),
     };
     match answer {
-        Ok(answer) => ExitCode::from(answer as u8),
+        Ok(Answer::True) => ExitCode::SUCCESS,
+        Ok(Answer::False) => ExitCode::from(1),
+        Ok(Answer::Unknown) => ExitCode::from(2),
         Err(error) => {
             eprintln!("quorate-jepsen: {error:#}");
             ExitCode::from(NO_VERDICT)

@@ -1,6 +1,8 @@
 //! `quorate-jepsen test`: drives nodes that speak JSON lines, breaks them, and says whether they did as they must.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,17 +11,22 @@ use clap::Args;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::Answer;
 use super::progress::{self, Screen};
-use super::store::Store;
+use crate::findings::{Answer, Findings};
+use crate::report;
 use crate::stdio::latency::{Distribution, Latency};
 use crate::stdio::nemesis::{Fault, NemesisOptions, Targets};
 use crate::stdio::network::{Split, Weather};
 use crate::stdio::processes::{Program, Trouble, Watch};
-use crate::stdio::results::{Availability, Results};
+use crate::stdio::results::{Availability, findings};
 use crate::stdio::runner::{Finished, Runner, Settings};
-use crate::stdio::workload::{Valid, Workload};
+use crate::stdio::workload::Workload;
 use crate::stdio::workloads::{Row, WorkloadName};
+
+/// Where the nodes' directories are.
+const DATA: &str = "node-data";
+/// Where that is which they log.
+const LOGS: &str = "node-logs";
 
 #[derive(Args)]
 pub(super) struct TestFlags {
@@ -93,7 +100,7 @@ pub(super) struct TestFlags {
     /// Where runs are kept, each in <workload>/<time>.
     #[arg(long, value_name = "DIR", default_value = "store")]
     store: PathBuf,
-    /// Keep the nodes' directories with the run, too.
+    /// Keep the nodes' directories with the run, too, in node-data.
     #[arg(long)]
     keep_data: bool,
 }
@@ -178,72 +185,103 @@ pub(super) fn run(flags: &TestFlags) -> anyhow::Result<Answer> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let first: u64 = flags.seed.unwrap_or_else(rand::random);
     for nth in 0..flags.test_count {
-        let seed = first.wrapping_add(nth);
-        let (results, trouble) = runtime.block_on(run_once(flags, seed))?;
-        if let Some(trouble) = trouble {
-            bail!("{trouble}");
-        }
-        match results.valid {
-            Valid::True => {}
-            Valid::Unknown => return Ok(Answer::Unknown),
-            Valid::False => return Ok(Answer::False),
+        let answer = runtime.block_on(run_once(flags, first.wrapping_add(nth)))?;
+        if answer != Answer::True {
+            return Ok(answer);
         }
     }
     Ok(Answer::True)
 }
 
-async fn run_once(flags: &TestFlags, seed: u64) -> anyhow::Result<(Results, Option<Trouble>)> {
+async fn run_once(flags: &TestFlags, seed: u64) -> anyhow::Result<Answer> {
     let workload = flags.workload()?;
     let settings = flags.settings(&*workload, seed)?;
     let bin = flags.bin.canonicalize().with_context(|| flags.bin.display().to_string())?;
-    let store = Store::new(&flags.store, workload.name())?;
     // Removed whatever way this ends, once the processes are gone.
     let scratch = tempfile::Builder::new().prefix("quorate-jepsen-").tempdir()?;
-    let data = if flags.keep_data { store.path("data") } else { scratch.path().to_owned() };
-    let (args, logs, log_stderr) = (flags.args.clone(), store.path("node-logs"), flags.log_stderr);
-    let program = Program { bin, args, data, logs, log_stderr };
+    let path = |name: &str| scratch.path().join(name);
+    let (args, log_stderr) = (flags.args.clone(), flags.log_stderr);
+    let program = Program { bin, args, data: path(DATA), logs: path(LOGS), log_stderr };
 
     let screen = Screen::new();
-    screen.say(&format!("{} on {} nodes, seed {seed}, into {}", workload.name(), settings.nodes.len(), store));
+    screen.say(&format!("{} on {} nodes, seed {seed}", workload.name(), settings.nodes.len()));
     let watch = Watch::new({
         let screen = screen.clone();
         move |text| screen.say(text)
     });
-    let runner = Runner::new(settings.clone(), program, Arc::clone(&workload), watch.clone());
     // From here on no signal ends the process before the nodes' processes have ended.
     let (interrupts, ends) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let runner = Runner::new(settings.clone(), program, Arc::clone(&workload), watch.clone());
     let interrupted = tokio::spawn(raise_when_interrupted(watch, interrupts, ends));
     let shown = tokio::spawn(progress::show(screen.clone(), runner.record(), settings.time_limit));
     let mut finished = runner.run().await;
     interrupted.abort();
     shown.abort();
     screen.clear();
-    describe(&mut finished, flags);
 
-    let results = Results::of(&finished, &*workload, flags.availability);
-    store.write(&finished, &results)?;
-    println!("{}", serde_json::to_string_pretty(&brief(&results))?);
-    println!("{}", results.workload.reason);
-    // A run that was cut short has no verdict, whatever was seen of it.
-    if finished.trouble.is_none() {
-        println!("{}", results.last_line());
-    }
-    Ok((results, finished.trouble))
-}
-
-/// Adds to a run what it takes to run it again.
-fn describe(finished: &mut Finished, flags: &TestFlags) {
     finished.run.settings["bin"] = json!(flags.bin.display().to_string());
     finished.run.settings["args"] = json!(flags.args);
+    let findings = findings(&finished, &*workload, flags.availability);
+    let directory = report::write(&flags.store, &finished.run, &findings)?;
+    keep(scratch.path(), &directory, flags.keep_data)?;
+    tell(&finished, &findings);
+    println!("{}", directory.join("index.html").display());
+    match finished.trouble {
+        // A run that was cut short has no verdict, whatever was seen of it.
+        Some(trouble) => bail!("{trouble}"),
+        None => println!("{}", last_line(findings.answer())),
+    }
+    Ok(findings.answer())
 }
 
-/// The results without what fills the screen, or is told anyway.
-fn brief(results: &Results) -> serde_json::Value {
-    let mut brief = Results { crash: None, ..results.clone() }.to_json();
-    if let Some(workload) = brief["workload"].as_object_mut() {
-        workload.remove("details");
+/// Moves what the nodes have left to where the run is kept.
+fn keep(scratch: &Path, directory: &Path, data: bool) -> anyhow::Result<()> {
+    let copy = |name: &str| copy_all(&scratch.join(name), &directory.join(name)).context(name.to_owned());
+    copy(LOGS)?;
+    if data { copy(DATA) } else { Ok(()) }
+}
+
+/// Copies a directory, which may be on another disk, so it cannot just get another name.
+fn copy_all(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    let Ok(entries) = fs::read_dir(from) else { return Ok(()) };
+    for entry in entries {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() { copy_all(&entry.path(), &to)? } else { drop(fs::copy(entry.path(), to)?) }
     }
-    brief
+    Ok(())
+}
+
+/// Says what was found, each thing on a line.
+fn tell(finished: &Finished, findings: &Findings) {
+    let mut faults: BTreeMap<&str, usize> = BTreeMap::new();
+    for fault in &finished.run.faults {
+        *faults.entry(&fault.kind).or_default() += 1;
+    }
+    if !faults.is_empty() {
+        let faults: Vec<_> = faults.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        println!("{:>18}: {}", "faults", faults.join(", "));
+    }
+    for check in &findings.checks {
+        println!("{:>18}: {} ({})", check.name, check.answer.word(), check.reason);
+        if check.name == "stats" {
+            let by_f = check.details["by-f"].as_object();
+            for (f, ends) in by_f.into_iter().flatten() {
+                let count = |end: &str| ends[end].as_u64().unwrap_or_default();
+                let (ok, fail, info) = (count("ok-count"), count("fail-count"), count("info-count"));
+                println!("{:>18}  {f}: {ok} ok, {fail} failed, {info} unknown", "");
+            }
+        }
+    }
+}
+
+fn last_line(answer: Answer) -> &'static str {
+    match answer {
+        Answer::True => "Everything looks good!",
+        Answer::Unknown => "Errors occurred during analysis, but no anomalies found.",
+        Answer::False => "Analysis invalid!",
+    }
 }
 
 async fn raise_when_interrupted(watch: Watch, mut interrupts: Signal, mut ends: Signal) {

@@ -1,17 +1,16 @@
 //! What clients do to the nodes, and what must be true of it afterwards.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use rand::rngs::SmallRng;
-use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::client::Client;
 use super::errors::Return;
 use super::processes::Seat;
+use crate::findings::Check;
 use crate::run::Run;
 
 /// A workload: what is called, how it is put into messages, and how the whole is judged.
@@ -70,8 +69,8 @@ pub trait Workload: Send + Sync {
         false
     }
 
-    /// Whether the run was as it must be.
-    fn judge(&self, run: &Run) -> Judgement;
+    /// Whether the run was as it must be, in one respect or in several.
+    fn judge(&self, run: &Run) -> Vec<Check>;
 }
 
 /// A part of a run.
@@ -139,92 +138,6 @@ pub struct Deed {
     /// To what.
     pub targets: Vec<String>,
 }
-
-/// Whether something is as it must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Valid {
-    /// It is.
-    True,
-    /// Nobody can tell.
-    Unknown,
-    /// It is not.
-    False,
-}
-
-impl From<bool> for Valid {
-    fn from(valid: bool) -> Valid {
-        if valid { Valid::True } else { Valid::False }
-    }
-}
-
-impl Serialize for Valid {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Valid::True => to.serialize_bool(true),
-            Valid::Unknown => to.serialize_str("unknown"),
-            Valid::False => to.serialize_bool(false),
-        }
-    }
-}
-
-impl fmt::Display for Valid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Valid::True => "true",
-            Valid::Unknown => "unknown",
-            Valid::False => "false",
-        })
-    }
-}
-
-/// A workload's verdict.
-#[derive(Clone, Debug, Serialize)]
-pub struct Judgement {
-    /// Which.
-    pub valid: Valid,
-    /// Why, for a person.
-    pub reason: String,
-    /// More about it, for a program.
-    #[serde(skip_serializing_if = "Value::is_null")]
-    pub details: Value,
-}
-
-impl Judgement {
-    /// A verdict.
-    pub fn new(valid: impl Into<Valid>, reason: impl Into<String>) -> Judgement {
-        Judgement { valid: valid.into(), reason: reason.into(), details: Value::Null }
-    }
-
-    /// Good if there are no `wrongs`, which are the reasons otherwise.
-    pub fn of(wrongs: Vec<String>, good: impl Into<String>) -> Judgement {
-        match wrongs.len() {
-            0 => Judgement::new(true, good),
-            count => {
-                let more = if count > SHOWN { format!("; and {} more", count - SHOWN) } else { String::new() };
-                let reason = wrongs.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ") + &more;
-                Judgement { valid: Valid::False, reason, details: wrongs.into() }
-            }
-        }
-    }
-
-    /// With more for programs.
-    pub fn with(mut self, details: Value) -> Judgement {
-        self.details = details;
-        self
-    }
-
-    /// Both: good if both are.
-    pub fn and(self, other: Judgement) -> Judgement {
-        let (worse, better) = if self.valid >= other.valid { (self, other) } else { (other, self) };
-        if worse.valid == Valid::True {
-            return Judgement { reason: format!("{}; {}", worse.reason, better.reason), ..worse };
-        }
-        worse
-    }
-}
-
-/// The number of reasons that are told to a person.
-const SHOWN: usize = 5;
 
 /// How often a worker that has nothing to do asks again.
 pub(super) const A_LITTLE: Duration = Duration::from_millis(5);

@@ -10,11 +10,12 @@ use rand::rngs::SmallRng;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::verdicts::pairs;
+use super::verdicts::{found, pairs};
+use crate::findings::Check;
 use crate::run::Run;
 use crate::stdio::client::Client;
 use crate::stdio::errors::Return;
-use crate::stdio::workload::{Call, Caller, Judgement, Next, Phase, Workload};
+use crate::stdio::workload::{Call, Caller, Next, Phase, Workload};
 
 /// How long the nodes have to tell each other after the last fault.
 const TO_SPREAD: Duration = Duration::from_secs(10);
@@ -95,7 +96,7 @@ impl Workload for Broadcast {
         true
     }
 
-    fn judge(&self, run: &Run) -> Judgement {
+    fn judge(&self, run: &Run) -> Vec<Check> {
         let pairs = pairs(run);
         let texts = |values: &Value| {
             values.as_array().into_iter().flatten().map(Value::to_string).collect::<BTreeSet<String>>()
@@ -112,7 +113,7 @@ impl Workload for Broadcast {
                 wrong.extend(taken.difference(&known).map(|value| format!("{node} does not know {value} at the end")));
             }
         }
-        Judgement::of(wrong, format!("all {} values that were taken are known everywhere", taken.len()))
+        vec![found("broadcast", wrong, format!("all {} values that were taken are known everywhere", taken.len()))]
     }
 }
 

@@ -5,11 +5,12 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use serde_json::{Value, json};
 
-use super::verdicts::pairs;
+use super::verdicts::{found, pairs};
+use crate::findings::Check;
 use crate::run::Run;
 use crate::stdio::client::Client;
 use crate::stdio::errors::Return;
-use crate::stdio::workload::{Call, Caller, Judgement, Next, Phase, Workload};
+use crate::stdio::workload::{Call, Caller, Next, Phase, Workload};
 
 /// `echo` (`echo`: anything) is answered `echo_ok` with the same `echo`.
 #[derive(Clone, Copy, Debug)]
@@ -33,12 +34,12 @@ impl Workload for Echo {
         }
     }
 
-    fn judge(&self, run: &Run) -> Judgement {
+    fn judge(&self, run: &Run) -> Vec<Check> {
         let pairs = pairs(run);
         let wrong = pairs.iter().filter_map(|pair| {
             let answer = pair.answer()?;
             (*answer != pair.call.value).then(|| format!("{} was answered {answer}", pair.call.value))
         });
-        Judgement::of(wrong.collect(), "every answer was the question")
+        vec![found("echo", wrong.collect(), "every answer was the question".to_owned())]
     }
 }

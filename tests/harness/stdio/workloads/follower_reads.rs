@@ -13,13 +13,14 @@ use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom, IteratorRandom};
 use serde_json::{Value, json};
 
-use super::verdicts::{Pair, pairs};
+use super::verdicts::{Pair, found, pairs};
 use crate::checker::register::{Register, RegisterAnswer, RegisterOp};
 use crate::checker::{Keyed, Limits, Operation, Outcome, Position, Verdict, check};
+use crate::findings::{Answer, Check};
 use crate::run::{EventKind, Run};
 use crate::stdio::client::Client;
 use crate::stdio::errors::Return;
-use crate::stdio::workload::{Call, Caller, Judgement, Next, Phase, Valid, Workload};
+use crate::stdio::workload::{Call, Caller, Next, Phase, Workload};
 
 /// How old an answer may be, in milliseconds; `None` asks the node for a read index.
 const BOUNDS_MS: [Option<u64>; 6] = [Some(0), Some(5), Some(50), Some(500), Some(5_000), None];
@@ -80,7 +81,7 @@ impl Workload for FollowerReads {
         }
     }
 
-    fn judge(&self, run: &Run) -> Judgement {
+    fn judge(&self, run: &Run) -> Vec<Check> {
         let pairs = pairs(run);
         let mut oracle: BTreeMap<&str, Vec<&Pair<'_>>> = BTreeMap::new();
         for pair in pairs.iter().filter(|pair| pair.call.f == "write") {
@@ -95,7 +96,7 @@ impl Workload for FollowerReads {
             stale += u64::from(answer["linearizable"] == false);
         }
         let good = format!("no answer is older than it says: {reads} reads, {stale} of them by followers at an age");
-        Judgement::of(wrong, good).and(linearizable(run))
+        vec![found("bounded staleness", wrong, good), linearizable(run)]
     }
 }
 
@@ -131,7 +132,7 @@ fn wrong_with(pair: &Pair<'_>, answer: &Value, writes: &[&Pair<'_>]) -> Option<S
 }
 
 /// Whether the writes and the reads that claim to be linearizable are.
-fn linearizable(run: &Run) -> Judgement {
+fn linearizable(run: &Run) -> Check {
     let mut operations = Vec::new();
     let mut open = BTreeMap::new();
     for (nth, event) in run.events.iter().enumerate() {
@@ -155,11 +156,12 @@ fn linearizable(run: &Run) -> Judgement {
             };
         }
     }
-    match check(&Register::empty(), &operations, Limits::default()) {
-        Verdict::Linearizable => Judgement::new(true, "answers that claim to be linearizable are"),
-        Verdict::Unknown(limit) => Judgement::new(Valid::Unknown, format!("{limit} before the search ended")),
-        Verdict::NotLinearizable(found) => Judgement::new(false, found.describe(&operations)),
-    }
+    let (answer, reason) = match check(&Register::empty(), &operations, Limits::default()) {
+        Verdict::Linearizable => (Answer::True, "answers that claim to be linearizable are".to_owned()),
+        Verdict::Unknown(limit) => (Answer::Unknown, format!("{limit} before the search ended")),
+        Verdict::NotLinearizable(found) => (Answer::False, found.describe(&operations)),
+    };
+    Check::new("linearizability", answer, reason)
 }
 
 #[cfg(test)]
@@ -174,7 +176,7 @@ mod tests {
     }
 
     /// Writes 1 to 3, acknowledged at 10, 20 and 30 ms; then a read from 100 to 110 ms.
-    fn judge(bound: Value, value: u64, age_ms: u64, linearizable: bool) -> Judgement {
+    fn is_good(bound: Value, value: u64, age_ms: u64, linearizable: bool) -> bool {
         let mut events = Vec::new();
         for nth in 1..=3 {
             events.push(event(0, EventKind::Invoke, "write", json!(nth), nth * 10 - 5));
@@ -192,7 +194,7 @@ mod tests {
             faults: Vec::new(),
             messages: Vec::new(),
         };
-        FollowerReads::default().judge(&run)
+        FollowerReads::default().judge(&run).iter().all(|check| check.answer == Answer::True)
     }
 
     #[test]
@@ -211,9 +213,8 @@ mod tests {
             (json!(500), 7, 5, false, false),
         ];
         for (bound, value, age_ms, linearizable, good) in table {
-            let judgement = judge(bound.clone(), value, age_ms, linearizable);
-            let case = format!("{value} at {age_ms} ms within {bound}, linearizable {linearizable}: {}", judgement.reason);
-            assert_eq!(judgement.valid, Valid::from(good), "{case}");
+            let case = format!("{value} at {age_ms} ms within {bound}, linearizable {linearizable}");
+            assert_eq!(is_good(bound, value, age_ms, linearizable), good, "{case}");
         }
     }
 }

@@ -13,10 +13,11 @@ use rand::rngs::SmallRng;
 use serde_json::{Value, json};
 
 use super::verdicts::registers;
+use crate::findings::Check;
 use crate::run::Run;
 use crate::stdio::client::Client;
 use crate::stdio::errors::Return;
-use crate::stdio::workload::{Call, Caller, Judgement, Next, Phase, Workload};
+use crate::stdio::workload::{Call, Caller, Next, Phase, Workload};
 
 /// So many processes are at a key at most.
 const PROCESSES: usize = 20;
@@ -109,8 +110,8 @@ impl Workload for LinKv {
         }
     }
 
-    fn judge(&self, run: &Run) -> Judgement {
-        registers(run)
+    fn judge(&self, run: &Run) -> Vec<Check> {
+        vec![registers(run)]
     }
 }
 

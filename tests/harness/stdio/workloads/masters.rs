@@ -14,12 +14,13 @@ use rand::seq::{IndexedRandom, IteratorRandom};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::verdicts::{Pair, pairs};
+use super::verdicts::{Pair, found, pairs};
+use crate::findings::Check;
 use crate::run::Run;
 use crate::stdio::client::Client;
 use crate::stdio::errors::{Refusal, Return};
 use crate::stdio::message::Body;
-use crate::stdio::workload::{Call, Caller, Deed, Judgement, Next, Phase, Workload};
+use crate::stdio::workload::{Call, Caller, Deed, Next, Phase, Workload};
 
 /// How long a refused request waits for its next attempt.
 const RETRY: Duration = Duration::from_millis(20);
@@ -227,11 +228,13 @@ impl Workload for Masters {
         true
     }
 
-    fn judge(&self, run: &Run) -> Judgement {
+    fn judge(&self, run: &Run) -> Vec<Check> {
         let pairs = pairs(run);
-        let (mut wrong, epochs) = wrong_epochs(&pairs, &self.state().told);
-        wrong.extend(wrong_files(&pairs));
-        Judgement::of(wrong, format!("{epochs} epochs with one primary each; every file and chunk is there"))
+        let (wrong, epochs) = wrong_epochs(&pairs, &self.state().told);
+        vec![
+            found("one primary", wrong, format!("{epochs} epochs, one after the other, with one primary each")),
+            found("files", wrong_files(&pairs), "every file and every chunk is there".to_owned()),
+        ]
     }
 }
 

@@ -12,13 +12,14 @@ use rand::seq::IndexedRandom;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::verdicts::{Pair, pairs};
+use super::verdicts::{Pair, found, pairs};
+use crate::findings::Check;
 use crate::run::Run;
 use crate::stdio::client::Client;
 use crate::stdio::errors::Return;
 use crate::stdio::message::Body;
 use crate::stdio::processes::Seat;
-use crate::stdio::workload::{Call, Caller, Deed, Judgement, Next, Phase, Workload};
+use crate::stdio::workload::{Call, Caller, Deed, Next, Phase, Workload};
 
 /// The shards of the coordinator.
 const SHARDS: [&str; 3] = ["s1", "s2", "s3"];
@@ -127,7 +128,7 @@ impl Workload for Scatter {
         done.is_ok().then(|| Deed { kind: broken.to_owned(), targets: vec![target] })
     }
 
-    fn judge(&self, run: &Run) -> Judgement {
+    fn judge(&self, run: &Run) -> Vec<Check> {
         let pairs = pairs(run);
         let inserts: Vec<&Pair<'_>> = pairs.iter().filter(|pair| pair.call.f == "insert").collect();
         let selects = pairs.iter().filter(|pair| pair.call.f == "select");
@@ -138,7 +139,8 @@ impl Workload for Scatter {
             *(if is_whole { &mut whole } else { &mut partial }) += 1;
             wrong.extend(wrong_with(pair, answer, &inserts));
         }
-        Judgement::of(wrong, format!("no answer lacks more than it says: {whole} whole ones, {partial} partial ones"))
+        let good = format!("no answer lacks more than it says: {whole} whole ones, {partial} partial ones");
+        vec![found("honest answers", wrong, good)]
     }
 }
 

@@ -13,12 +13,13 @@ use rand::seq::IndexedRandom;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::verdicts::{pairs, strings};
+use super::verdicts::{found, pairs, strings};
+use crate::findings::Check;
 use crate::run::Run;
 use crate::stdio::client::Client;
 use crate::stdio::errors::{Refusal, Return};
 use crate::stdio::message::Body;
-use crate::stdio::workload::{Call, Caller, Deed, Judgement, Next, Phase, Workload};
+use crate::stdio::workload::{Call, Caller, Deed, Next, Phase, Workload};
 
 /// How long a refused request waits for its next attempt.
 const RETRY: Duration = Duration::from_millis(20);
@@ -186,15 +187,15 @@ impl Workload for Strings {
         true
     }
 
-    fn judge(&self, run: &Run) -> Judgement {
-        let linearizable = strings(run);
-        if !self.is_sharded {
-            return linearizable;
+    fn judge(&self, run: &Run) -> Vec<Check> {
+        let mut checks = vec![strings(run)];
+        if self.is_sharded {
+            let pairs = pairs(run);
+            let configs = pairs.iter().filter(|pair| pair.call.f == "query").filter_map(|pair| pair.answer());
+            let wrong = configs.flat_map(homeless_shards).collect();
+            checks.push(found("ownership", wrong, "every shard has a group at the end".to_owned()));
         }
-        let pairs = pairs(run);
-        let configs = pairs.iter().filter(|pair| pair.call.f == "query").filter_map(|pair| pair.answer());
-        let wrong = configs.flat_map(homeless_shards).collect();
-        linearizable.and(Judgement::of(wrong, "every shard has a group"))
+        checks
     }
 }
 

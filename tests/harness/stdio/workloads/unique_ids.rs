@@ -6,11 +6,12 @@ use async_trait::async_trait;
 use rand::rngs::SmallRng;
 use serde_json::{Value, json};
 
-use super::verdicts::pairs;
+use super::verdicts::{found, pairs};
+use crate::findings::Check;
 use crate::run::Run;
 use crate::stdio::client::Client;
 use crate::stdio::errors::Return;
-use crate::stdio::workload::{Call, Caller, Judgement, Next, Phase, Workload};
+use crate::stdio::workload::{Call, Caller, Next, Phase, Workload};
 
 /// `generate` is answered `generate_ok` with an `id` that was never given before.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +34,7 @@ impl Workload for UniqueIds {
         }
     }
 
-    fn judge(&self, run: &Run) -> Judgement {
+    fn judge(&self, run: &Run) -> Vec<Check> {
         let mut given: BTreeMap<String, u64> = BTreeMap::new();
         let mut wrong = Vec::new();
         for pair in pairs(run) {
@@ -46,6 +47,6 @@ impl Workload for UniqueIds {
         let count = given.len();
         let twice = given.into_iter().filter(|(_, times)| *times > 1);
         wrong.extend(twice.map(|(id, times)| format!("{id} was given {times} times")));
-        Judgement::of(wrong, format!("{count} ids, all different"))
+        vec![found("unique ids", wrong, format!("{count} ids, all different"))]
     }
 }

@@ -2,68 +2,53 @@
 
 use serde_json::{Value, json};
 
-use crate::checker::json::{JsonAnswer, JsonOp, JsonRegister, Operations};
-use crate::checker::{Counterexample, Keyed, Limits, Operation, Outcome, Verdict, check, jsonl};
+use crate::checker::Limits;
+use crate::checker::json::{JsonRegister, Operations};
+use crate::findings::{Answer, Check};
 use crate::run::{Event, EventKind, Run};
-use crate::stdio::workload::{Judgement, Valid};
+
+/// So many things that are wrong are told to a person; programs are told all.
+const SHOWN: usize = 5;
+
+/// Good if there are no `wrongs`, which are the reasons otherwise.
+pub(super) fn found(name: &str, wrongs: Vec<String>, good: String) -> Check {
+    if wrongs.is_empty() {
+        return Check::new(name, Answer::True, good);
+    }
+    let more = if wrongs.len() > SHOWN { format!("; and {} more", wrongs.len() - SHOWN) } else { String::new() };
+    let reason = wrongs.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ") + &more;
+    Check { details: wrongs.into(), ..Check::new(name, Answer::False, reason) }
+}
 
 /// Whether registers were linearizable, each by itself. Other operations than theirs are no business of this.
-pub(super) fn registers(run: &Run) -> Judgement {
+pub(super) fn registers(run: &Run) -> Check {
     let model = JsonRegister { initial: Value::Null, operations: Operations::Register };
     linearizable(&model, run, &["read", "write", "cas"])
 }
 
 /// Whether strings that start empty were linearizable.
-pub(super) fn strings(run: &Run) -> Judgement {
+pub(super) fn strings(run: &Run) -> Check {
     let model = JsonRegister { initial: json!(""), operations: Operations::Strings };
     linearizable(&model, run, &["get", "put", "append"])
 }
 
-fn linearizable(model: &JsonRegister, run: &Run, names: &[&str]) -> Judgement {
-    let events: Vec<Event> = run.events.iter().filter(|event| names.contains(&event.f.as_str())).cloned().collect();
-    let history = match jsonl::operations(model, &events) {
-        Ok(history) => history,
+fn linearizable(model: &JsonRegister, run: &Run, names: &[&str]) -> Check {
+    let is_meant = |(_, event): &(usize, &Event)| names.contains(&event.f.as_str());
+    let meant: Vec<(usize, &Event)> = run.events.iter().enumerate().filter(is_meant).collect();
+    let events: Vec<Event> = meant.iter().map(|(_, event)| (*event).clone()).collect();
+    let mut check = match Check::linearizability(model, &events, Limits::default()) {
+        Ok(check) => check,
         Err(malformed) => {
-            return Judgement::new(false, format!("an answer makes no sense: {malformed}"));
+            let reason = format!("an answer makes no sense: {}", malformed.why);
+            return Check::new("linearizability", Answer::False, reason);
         }
     };
-    let keys: std::collections::BTreeSet<_> = history.iter().map(|operation| &operation.input.key).collect();
-    match check(model, &history, Limits::default()) {
-        Verdict::Linearizable => {
-            Judgement::new(true, format!("linearizable: {} operations on {} keys", history.len(), keys.len()))
-        }
-        Verdict::Unknown(limit) => Judgement::new(Valid::Unknown, format!("{limit} before the search ended")),
-        Verdict::NotLinearizable(found) => {
-            let reason = format!(
-                "not linearizable: key {}: {} fits no order of the operations before it",
-                found.key,
-                tell(&history[found.stuck])
-            );
-            Judgement::new(false, reason).with(details(&found, &history))
-        }
+    // A report knows a call by its place among all events.
+    if let Some(anomaly) = &mut check.anomaly {
+        let calls = anomaly.orders.iter_mut().flat_map(|order| &mut order.calls);
+        calls.chain(&mut anomaly.unplaced).for_each(|call| *call = meant[*call].0);
     }
-}
-
-fn tell(operation: &Operation<Keyed<JsonOp>, JsonAnswer>) -> String {
-    let answer = match &operation.outcome {
-        Outcome::Returned { output, .. } => output.to_string(),
-        Outcome::Failed => "failed".to_owned(),
-        Outcome::Open => "never known".to_owned(),
-    };
-    format!("process {} {} -> {answer}", operation.process, operation.input.op)
-}
-
-/// The end of the longest order, and what has no place in it.
-fn details(found: &Counterexample, history: &[Operation<Keyed<JsonOp>, JsonAnswer>]) -> Value {
-    const SHOWN: usize = 40;
-    let tell_all = |places: &[usize]| places.iter().map(|nth| tell(&history[*nth])).collect::<Vec<_>>();
-    json!({
-        "key": found.key,
-        "order": found.longest.len(),
-        "order-ends": tell_all(&found.longest[found.longest.len().saturating_sub(SHOWN)..]),
-        "stuck": tell(&history[found.stuck]),
-        "unplaced": tell_all(&found.unplaced),
-    })
+    check
 }
 
 /// A call and its return, or no return.
