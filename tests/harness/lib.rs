@@ -14,3 +14,4 @@ pub mod run;
 pub mod seed;
 pub mod sim;
 pub mod subject;
+pub mod stdio;

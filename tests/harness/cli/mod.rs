@@ -4,6 +4,8 @@
 //! standard error.
 
 mod check;
+mod progress;
+mod test;
 
 use std::process::ExitCode;
 
@@ -23,6 +25,8 @@ struct Cli {
 enum Command {
     /// Says whether a recorded history is linearizable.
     Check(check::CheckFlags),
+    /// Drives nodes that speak JSON lines on standard input and output, and judges them.
+    Test(Box<test::TestFlags>),
 }
 
 /// No verdict: what was to be judged could not be read.
@@ -42,6 +46,7 @@ pub fn run() -> ExitCode {
     };
     let answer = match cli.command {
         Command::Check(flags) => check::run(&flags),
+        Command::Test(flags) => test::run(&flags),
     };
     match answer {
         Ok(Answer::True) => ExitCode::SUCCESS,
