@@ -2,7 +2,7 @@
 //!
 //! Shards are broken by requests to the coordinator (`fault`), where it accepts them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -48,13 +48,7 @@ impl Workload for Scatter {
 
     fn seats(&self, names: &[String]) -> Vec<Seat> {
         let init = Body::from_iter([("shards".to_owned(), json!(SHARDS))]);
-        let seat = |name: &String| Seat {
-            name: name.clone(),
-            node_ids: names.to_vec(),
-            init: init.clone(),
-            placeholders: BTreeMap::new(),
-        };
-        names.iter().map(seat).collect()
+        names.iter().map(|name| Seat { init: init.clone(), ..Seat::among(names, name) }).collect()
     }
 
     async fn prepare(&self, client: &mut Client, nodes: &[String]) -> Result<(), String> {
