@@ -8,7 +8,7 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::strings::{SHARDS, insist};
 use crate::stdio::client::Client;
@@ -19,6 +19,8 @@ use crate::stdio::workload::Deed;
 const GROUPS: [&str; 2] = ["g1", "g2"];
 /// How long a configuration that is not taken yet waits for its next attempt.
 const RETRY: Duration = Duration::from_millis(50);
+/// How long it is offered. A group that does not take it by then is broken, which shows in what it does not serve.
+const LIMIT: Duration = Duration::from_secs(90);
 
 /// Who has which shards.
 #[derive(Debug)]
@@ -79,7 +81,7 @@ impl Halves {
         Ok(())
     }
 
-    /// Moves a shard from one group to the other, however long it takes until both have been told.
+    /// Moves a shard from one group to the other. It is done when both have been told.
     pub(super) async fn operate(&self, client: &mut Client, nodes: &[String], random: &mut SmallRng) -> Option<Deed> {
         let mut configuration = self.configuration.lock().await;
         let shard = random.random_range(0..configuration.owners.len());
@@ -97,7 +99,11 @@ impl Halves {
                 "shards": configuration.shards(group),
                 moved: { shard.to_string(): GROUPS[1 - group] },
             });
+            let until = Instant::now() + LIMIT;
             while !is_taken(client, members(nodes, group).choose(random)?, &fields).await {
+                if Instant::now() >= until {
+                    return None;
+                }
                 sleep(RETRY).await;
             }
         }

@@ -316,7 +316,10 @@ fn wrong_files(pairs: &[Pair<'_>]) -> Vec<String> {
         }
     }
     for pair in of("list") {
-        let Some(answer) = pair.answer() else { continue };
+        let Some(answer) = pair.answer() else {
+            wrong.push("the files could not be listed at the end".to_owned());
+            continue;
+        };
         let there: BTreeSet<&str> =
             answer["paths"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         for create in of("create") {

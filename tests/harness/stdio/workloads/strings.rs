@@ -147,7 +147,7 @@ impl Workload for Strings {
         }
         let (nth, keys) = (self.last.fetch_add(1, Ordering::Relaxed), self.key_count(caller.workers));
         match nth {
-            nth if nth < keys => Next::Call(Call::new("get", nth, Value::Null)),
+            nth if nth < keys => Next::Call(Call::new("read", nth, Value::Null)),
             nth if nth == keys && matches!(self.store, Store::Controlled) => Next::Call(Call::new("query", Value::Null, Value::Null)),
             _ => Next::Over,
         }
@@ -160,8 +160,10 @@ impl Workload for Strings {
                 Err(refusal) => Return::unread(Value::Null, &refusal),
             };
         }
+        let is_read = matches!(call.f.as_str(), "get" | "read");
+        let kind = if is_read { "get" } else { call.f.as_str() };
         let mut fields = json!({ "key": call.key, "client": client.name(), "seq": caller.nth, "acked": caller.nth - 1 });
-        if call.f != "get" {
+        if !is_read {
             fields["value"] = call.value.clone();
         }
         let count = caller.nodes.len();
@@ -169,8 +171,8 @@ impl Workload for Strings {
         let mut unknown: Option<Refusal> = None;
         loop {
             let node = &caller.nodes[place % count];
-            let refusal = match client.ask(node, &call.f, fields.clone()).await {
-                Ok(mut body) if call.f == "get" => {
+            let refusal = match client.ask(node, kind, fields.clone()).await {
+                Ok(mut body) if is_read => {
                     return Return::ok(body.remove("value").unwrap_or_else(|| json!("")));
                 }
                 Ok(_) => return Return::ok(call.value.clone()),
@@ -182,10 +184,9 @@ impl Workload for Strings {
             }
             if is_for_ever || Instant::now() >= caller.until {
                 let last = unknown.unwrap_or(refusal);
-                return if call.f == "get" {
-                    Return::unread(Value::Null, &last)
-                } else {
-                    Return::refused(call.value.clone(), &last)
+                return match is_read {
+                    true => Return::unread(Value::Null, &last),
+                    false => Return::refused(call.value.clone(), &last),
                 };
             }
             // Of two groups the other one is half of the nodes away.
@@ -231,9 +232,11 @@ impl Workload for Strings {
     }
 
     fn judge(&self, run: &Run) -> Vec<Check> {
-        let mut checks = vec![strings(run)];
+        let pairs = pairs(run);
+        let unread = pairs.iter().filter(|pair| pair.call.f == "read" && pair.answer().is_none());
+        let unread = unread.map(|pair| format!("key {} could not be read at the end", pair.call.key)).collect();
+        let mut checks = vec![strings(run), found("recovery", unread, "every key was served at the end".to_owned())];
         if matches!(self.store, Store::Controlled) {
-            let pairs = pairs(run);
             let configs = pairs.iter().filter(|pair| pair.call.f == "query").filter_map(|pair| pair.answer());
             let wrong = configs.flat_map(homeless_shards).collect();
             checks.push(found("ownership", wrong, "every shard has a group at the end".to_owned()));
