@@ -18,7 +18,7 @@ enum Kind {
     Memory,
     /// Nothing: it keeps its registers in a file, too, before it answers.
     File,
-    /// It keeps its registers in a file, but only every tenth time.
+    /// It keeps its registers in a file, but only every hundredth time.
     Forgetful,
     /// It writes something that is no JSON after its tenth answer.
     Babbling,
@@ -87,7 +87,7 @@ impl Node {
     fn keep(&self) -> io::Result<()> {
         let is_kept = match self.kind {
             Kind::File => true,
-            Kind::Forgetful => self.answers.is_multiple_of(10),
+            Kind::Forgetful => self.answers.is_multiple_of(100),
             _ => false,
         };
         if !is_kept {

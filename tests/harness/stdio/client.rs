@@ -41,7 +41,7 @@ impl Client {
     /// Asks a node, and waits for the answer. What comes too late is dropped.
     ///
     /// # Errors
-    /// [`Refusal`] when none comes, or an error.
+    /// [`Refusal`] when none comes, or an error, or something that is no answer to that.
     pub async fn ask(&mut self, node: &str, kind: &str, fields: Value) -> Result<Body, Refusal> {
         self.ask_within(self.timeout, node, kind, fields).await
     }
@@ -49,7 +49,7 @@ impl Client {
     /// As [`Client::ask`], with a limit of its own.
     ///
     /// # Errors
-    /// [`Refusal`] when no answer comes, or an error.
+    /// [`Refusal`] when no answer comes, or an error, or something that is no answer to that.
     pub async fn ask_within(
         &mut self,
         limit: Duration,
@@ -71,7 +71,9 @@ impl Client {
             Err(_) => Err(Refusal::Down),
         };
         self.network.expect(&self.name, None);
-        answer
+        let answer = answer?;
+        let is_meant = answer.get("type").and_then(Value::as_str).and_then(|it| it.strip_suffix("_ok")) == Some(kind);
+        if is_meant { Ok(answer) } else { Err(Refusal::Error { code: u64::MAX, body: answer }) }
     }
 
     /// What it was told without having asked, since the last time.
@@ -148,14 +150,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_error_is_no_answer() {
+    async fn an_error_is_no_answer_and_neither_is_that_to_something_else() {
         let (network, mut client) = start(1000);
         let answering = async {
-            network.receive("n1").await;
-            reply(&network, json!({ "type": "error", "in_reply_to": 0, "code": 20, "text": "none" }));
+            for answer in [json!({ "type": "error", "code": 20 }), json!({ "type": "write_ok" })] {
+                let request = network.receive("n1").await.unwrap();
+                let mut answer = answer;
+                answer["in_reply_to"] = request.msg_id.into();
+                reply(&network, answer);
+            }
         };
-        let (answer, ()) = tokio::join!(client.ask("n1", "read", json!({})), answering);
-        assert_eq!(answer.unwrap_err().code(), Some(20));
+        let asking = async { [client.ask("n1", "read", json!({})).await, client.ask("n1", "read", json!({})).await] };
+        let (answers, ()) = tokio::join!(asking, answering);
+        let [refused, strange] = answers.map(Result::unwrap_err);
+        assert_eq!((refused.code(), refused.is_definite()), (Some(20), true));
+        assert!(!strange.is_definite());
         network.set_standing("n1", Standing::Down);
         assert_eq!(client.ask("n1", "read", json!({})).await, Err(Refusal::Down));
         assert_eq!(client.ask("n7", "read", json!({})).await, Err(Refusal::Down));

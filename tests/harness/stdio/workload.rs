@@ -36,8 +36,7 @@ pub trait Workload: Send + Sync {
 
     /// What each node is told when it starts.
     fn seats(&self, names: &[String]) -> Vec<Seat> {
-        let seat = |name: &String| Seat { name: name.clone(), node_ids: names.to_vec(), ..Seat::default() };
-        names.iter().map(seat).collect()
+        names.iter().map(|name| Seat::among(names, name)).collect()
     }
 
     /// What is to be done before the first operation, once all nodes run.

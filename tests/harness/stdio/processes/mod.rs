@@ -56,6 +56,13 @@ pub struct Seat {
     pub placeholders: BTreeMap<&'static str, String>,
 }
 
+impl Seat {
+    /// What a node is told that is one of these, which are all peers.
+    pub fn among(names: &[String], name: &str) -> Seat {
+        Seat { name: name.to_owned(), node_ids: names.to_vec(), ..Seat::default() }
+    }
+}
+
 /// All nodes.
 pub struct Nodes {
     network: Network,

@@ -6,6 +6,7 @@
 mod broadcast;
 mod echo;
 mod follower_reads;
+mod halves;
 mod lin_kv;
 mod masters;
 mod rows;
@@ -43,6 +44,8 @@ pub enum WorkloadName {
     Kvraft,
     /// As kvraft, on a store whose shards move while its groups join and leave.
     ShardedKv,
+    /// As kvraft, on two groups between which shards move.
+    ShardMoves,
     /// Reads that say how old their answers may be.
     FollowerReads,
     /// Metadata masters: one primary in each epoch, nothing lost.
@@ -61,6 +64,7 @@ impl WorkloadName {
             WorkloadName::LinKv => Arc::new(LinKv::default()),
             WorkloadName::Kvraft => Arc::new(Strings::kvraft(Keys::Shared(10))),
             WorkloadName::ShardedKv => Arc::new(Strings::sharded()),
+            WorkloadName::ShardMoves => Arc::new(Strings::moved()),
             WorkloadName::FollowerReads => Arc::new(FollowerReads::default()),
             WorkloadName::Masters => Arc::new(Masters::default()),
             WorkloadName::Scatter => Arc::new(Scatter::default()),

@@ -2,7 +2,8 @@
 //!
 //! Shards are broken by requests to the coordinator (`fault`), where it accepts them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,11 +11,11 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::verdicts::{Pair, found, pairs};
 use crate::findings::Check;
-use crate::run::Run;
+use crate::run::{EventKind, Run};
 use crate::stdio::client::Client;
 use crate::stdio::errors::Return;
 use crate::stdio::message::Body;
@@ -25,12 +26,36 @@ use crate::stdio::workload::{Call, Caller, Deed, Next, Phase, Workload};
 const SHARDS: [&str; 3] = ["s1", "s2", "s3"];
 /// How long a statement may take, in milliseconds.
 const TIMEOUTS_MS: [u64; 4] = [20, 100, 400, 800];
+/// How long it is tried to mend a shard.
+const TO_MEND: Duration = Duration::from_secs(30);
 /// How long a change may take, in milliseconds.
 const CHANGE_MS: u64 = 800;
 
 /// `scatter_query` (`query`, `timeout_ms`, `require_all`): inserts of one row, and reads of all of them.
 #[derive(Debug, Default)]
-pub struct Scatter {}
+pub struct Scatter {
+    /// Whether somebody reads everything in the last phase.
+    is_read_last: AtomicBool,
+}
+
+/// Asks for all rows.
+async fn select(client: &mut Client, node: &str, call: &Call) -> Return {
+    let mut fields = call.value.clone();
+    fields["query"] = json!("SELECT id FROM t");
+    match client.ask(node, "scatter_query", fields).await {
+        Ok(body) => {
+            let rows = body.get("results").and_then(Value::as_array).into_iter().flatten();
+            let failed = body.get("failed").and_then(Value::as_array).into_iter().flatten();
+            Return::ok(json!({
+                "ids": rows.map(|row| row["id"].clone()).collect::<Vec<_>>(),
+                "failed": failed.map(|failed| failed["shard"].clone()).collect::<Vec<_>>(),
+                "total": body.get("shards_total"),
+                "responded": body.get("shards_responded"),
+            }))
+        }
+        Err(refusal) => Return::unread(call.value.clone(), &refusal),
+    }
+}
 
 #[async_trait]
 impl Workload for Scatter {
@@ -48,13 +73,7 @@ impl Workload for Scatter {
 
     fn seats(&self, names: &[String]) -> Vec<Seat> {
         let init = Body::from_iter([("shards".to_owned(), json!(SHARDS))]);
-        let seat = |name: &String| Seat {
-            name: name.clone(),
-            node_ids: names.to_vec(),
-            init: init.clone(),
-            placeholders: BTreeMap::new(),
-        };
-        names.iter().map(seat).collect()
+        names.iter().map(|name| Seat { init: init.clone(), ..Seat::among(names, name) }).collect()
     }
 
     async fn prepare(&self, client: &mut Client, nodes: &[String]) -> Result<(), String> {
@@ -66,11 +85,14 @@ impl Workload for Scatter {
     }
 
     fn next(&self, phase: Phase, caller: &Caller, random: &mut SmallRng) -> Next {
-        let is_last = phase == Phase::Last;
-        if is_last && caller.worker > 0 {
-            return Next::Over;
+        if phase == Phase::Last {
+            let all = json!({ "timeout_ms": CHANGE_MS, "require_all": true });
+            return match self.is_read_last.swap(true, Ordering::Relaxed) {
+                true => Next::Over,
+                false => Next::Call(Call::new("select-last", Value::Null, all)),
+            };
         }
-        if !is_last && random.random_bool(0.5) {
+        if random.random_bool(0.5) {
             let id = caller.nth * caller.workers as u64 + caller.worker as u64;
             return Next::Call(Call::new("insert", Value::Null, id));
         }
@@ -88,20 +110,12 @@ impl Workload for Scatter {
                 Err(refusal) => Return::refused(call.value.clone(), &refusal),
             };
         }
-        let mut fields = call.value.clone();
-        fields["query"] = json!("SELECT id FROM t");
-        match client.ask(&caller.node, "scatter_query", fields).await {
-            Ok(body) => {
-                let rows = body.get("results").and_then(Value::as_array).into_iter().flatten();
-                let failed = body.get("failed").and_then(Value::as_array).into_iter().flatten();
-                Return::ok(json!({
-                    "ids": rows.map(|row| row["id"].clone()).collect::<Vec<_>>(),
-                    "failed": failed.map(|failed| failed["shard"].clone()).collect::<Vec<_>>(),
-                    "total": body.get("shards_total"),
-                    "responded": body.get("shards_responded"),
-                }))
+        loop {
+            let end = select(client, &caller.node, call).await;
+            if call.f == "select" || end.kind == EventKind::Ok || Instant::now() >= caller.until {
+                return end;
             }
-            Err(refusal) => Return::unread(call.value.clone(), &refusal),
+            sleep(Duration::from_millis(100)).await;
         }
     }
 
@@ -118,9 +132,10 @@ impl Workload for Scatter {
         let done = client.ask(node, "fault", fault(broken)).await;
         let stay = Duration::from_millis(random.random_range(100..1500));
         sleep(if done.is_ok() { stay } else { Duration::ZERO }).await;
-        // Whatever came of the first, the shard is to be whole again.
+        // Whatever came of the first, the shard is to be whole again. A coordinator that is dead has forgotten it.
+        let until = Instant::now() + TO_MEND;
         while let Err(refusal) = client.ask(node, "fault", fault(mended)).await {
-            if refusal.code() == Some(10) || refusal.code() == Some(12) {
+            if matches!(refusal.code(), Some(1 | 10 | 12)) || Instant::now() >= until {
                 return None;
             }
             sleep(Duration::from_millis(50)).await;
@@ -128,13 +143,22 @@ impl Workload for Scatter {
         done.is_ok().then(|| Deed { kind: broken.to_owned(), targets: vec![target] })
     }
 
+    fn has_last_phase(&self) -> bool {
+        true
+    }
+
     fn judge(&self, run: &Run) -> Vec<Check> {
         let pairs = pairs(run);
         let inserts: Vec<&Pair<'_>> = pairs.iter().filter(|pair| pair.call.f == "insert").collect();
-        let selects = pairs.iter().filter(|pair| pair.call.f == "select");
+        let selects = pairs.iter().filter(|pair| pair.call.f.starts_with("select"));
         let (mut wrong, mut whole, mut partial) = (Vec::new(), 0, 0);
         for pair in selects {
-            let Some(answer) = pair.answer() else { continue };
+            let Some(answer) = pair.answer() else {
+                if pair.call.f == "select-last" {
+                    wrong.push("the shards did not all answer at the end".to_owned());
+                }
+                continue;
+            };
             let is_whole = answer["failed"].as_array().is_some_and(Vec::is_empty);
             *(if is_whole { &mut whole } else { &mut partial }) += 1;
             wrong.extend(wrong_with(pair, answer, &inserts));
@@ -190,7 +214,7 @@ fn shard_of(id: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::{Event, EventKind};
+    use crate::run::Event;
 
     fn event(kind: EventKind, f: &str, value: Value, time_ms: u64) -> Event {
         let time = Duration::from_millis(time_ms);

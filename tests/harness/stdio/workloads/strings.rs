@@ -13,12 +13,14 @@ use rand::seq::IndexedRandom;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::halves::Halves;
 use super::verdicts::{found, pairs, strings};
 use crate::findings::Check;
 use crate::run::Run;
 use crate::stdio::client::Client;
 use crate::stdio::errors::{Refusal, Return};
 use crate::stdio::message::Body;
+use crate::stdio::processes::Seat;
 use crate::stdio::workload::{Call, Caller, Deed, Next, Phase, Workload};
 
 /// How long a refused request waits for its next attempt.
@@ -27,7 +29,7 @@ const RETRY: Duration = Duration::from_millis(20);
 /// The groups of a sharded store.
 const GROUPS: [&str; 3] = ["g1", "g2", "g3"];
 /// The shards of a sharded store, and of a group that is told all of them.
-const SHARDS: u64 = 10;
+pub(super) const SHARDS: u64 = 10;
 
 /// Whose keys are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +40,23 @@ pub enum Keys {
     Shared(u64),
 }
 
+/// What the keys are in.
+#[derive(Debug)]
+enum Store {
+    /// One group.
+    Group,
+    /// A sharded store with a controller of its own.
+    Controlled,
+    /// Two groups, and whoever tells them their shards.
+    Halves(Halves),
+}
+
 /// `get` (`key`), `put` and `append` (`key`, `value`), with `client` and `seq`.
 #[derive(Debug)]
 pub struct Strings {
     name: &'static str,
     keys: Keys,
-    is_sharded: bool,
+    store: Store,
     /// The next key that is read in the last phase.
     last: AtomicU64,
 }
@@ -51,12 +64,19 @@ pub struct Strings {
 impl Strings {
     /// One group. It is told to hold all shards, if it wants to be told.
     pub fn kvraft(keys: Keys) -> Strings {
-        Strings { name: "kvraft", keys, is_sharded: false, last: AtomicU64::new(0) }
+        Strings { name: "kvraft", keys, store: Store::Group, last: AtomicU64::new(0) }
     }
 
     /// A sharded store, whose groups join and leave and whose shards move under load.
     pub fn sharded() -> Strings {
-        Strings { name: "sharded-kv", keys: Keys::Shared(10), is_sharded: true, last: AtomicU64::new(0) }
+        let (keys, store) = (Keys::Shared(10), Store::Controlled);
+        Strings { name: "sharded-kv", keys, store, last: AtomicU64::new(0) }
+    }
+
+    /// Two groups between which shards move under load.
+    pub fn moved() -> Strings {
+        let (keys, store) = (Keys::Shared(10), Store::Halves(Halves::default()));
+        Strings { name: "shard-moves", keys, store, last: AtomicU64::new(0) }
     }
 
     fn key_count(&self, workers: usize) -> u64 {
@@ -90,10 +110,28 @@ impl Workload for Strings {
         2 * nodes
     }
 
+    fn fits(&self, nodes: usize, _workers: usize) -> Result<(), String> {
+        match self.store {
+            Store::Halves(_) if nodes < 2 => Err("shard-moves has two groups: two nodes at least".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    fn seats(&self, names: &[String]) -> Vec<Seat> {
+        match self.store {
+            Store::Halves(_) => Halves::seats(names),
+            _ => names.iter().map(|name| Seat::among(names, name)).collect(),
+        }
+    }
+
     async fn prepare(&self, client: &mut Client, nodes: &[String]) -> Result<(), String> {
-        if self.is_sharded {
-            let groups: Body = GROUPS.iter().map(|gid| ((*gid).to_owned(), json!([]))).collect();
-            return insist(client, nodes, "join", json!({ "groups": groups })).await.map(drop);
+        match &self.store {
+            Store::Halves(halves) => return halves.prepare(client, nodes).await,
+            Store::Controlled => {
+                let groups: Body = GROUPS.iter().map(|gid| ((*gid).to_owned(), json!([]))).collect();
+                return insist(client, nodes, "join", json!({ "groups": groups })).await.map(drop);
+            }
+            Store::Group => {}
         }
         let shards: Vec<u64> = (0..SHARDS).collect();
         let told = insist(client, nodes, "set_config", json!({ "version": 1, "shards": shards })).await?;
@@ -109,8 +147,8 @@ impl Workload for Strings {
         }
         let (nth, keys) = (self.last.fetch_add(1, Ordering::Relaxed), self.key_count(caller.workers));
         match nth {
-            nth if nth < keys => Next::Call(Call::new("get", nth, Value::Null)),
-            nth if nth == keys && self.is_sharded => Next::Call(Call::new("query", Value::Null, Value::Null)),
+            nth if nth < keys => Next::Call(Call::new("read", nth, Value::Null)),
+            nth if nth == keys && matches!(self.store, Store::Controlled) => Next::Call(Call::new("query", Value::Null, Value::Null)),
             _ => Next::Over,
         }
     }
@@ -122,16 +160,19 @@ impl Workload for Strings {
                 Err(refusal) => Return::unread(Value::Null, &refusal),
             };
         }
+        let is_read = matches!(call.f.as_str(), "get" | "read");
+        let kind = if is_read { "get" } else { call.f.as_str() };
         let mut fields = json!({ "key": call.key, "client": client.name(), "seq": caller.nth, "acked": caller.nth - 1 });
-        if call.f != "get" {
+        if !is_read {
             fields["value"] = call.value.clone();
         }
-        let first = caller.nodes.iter().position(|node| *node == caller.node).unwrap_or_default();
+        let count = caller.nodes.len();
+        let mut place = caller.nodes.iter().position(|node| *node == caller.node).unwrap_or_default();
         let mut unknown: Option<Refusal> = None;
-        for attempt in first.. {
-            let node = &caller.nodes[attempt % caller.nodes.len()];
-            let refusal = match client.ask(node, &call.f, fields.clone()).await {
-                Ok(mut body) if call.f == "get" => {
+        loop {
+            let node = &caller.nodes[place % count];
+            let refusal = match client.ask(node, kind, fields.clone()).await {
+                Ok(mut body) if is_read => {
                     return Return::ok(body.remove("value").unwrap_or_else(|| json!("")));
                 }
                 Ok(_) => return Return::ok(call.value.clone()),
@@ -143,24 +184,27 @@ impl Workload for Strings {
             }
             if is_for_ever || Instant::now() >= caller.until {
                 let last = unknown.unwrap_or(refusal);
-                return if call.f == "get" {
-                    Return::unread(Value::Null, &last)
-                } else {
-                    Return::refused(call.value.clone(), &last)
+                return match is_read {
+                    true => Return::unread(Value::Null, &last),
+                    false => Return::refused(call.value.clone(), &last),
                 };
             }
+            // Of two groups the other one is half of the nodes away.
+            place += if refusal.text("reason") == Some("wrong_group") { (count / 2).max(1) } else { 1 };
             if refusal.is_definite() {
                 sleep(RETRY).await;
             }
         }
-        Return::info(call.value.clone(), json!("net-timeout"))
     }
 
     fn is_operated(&self) -> bool {
-        self.is_sharded
+        !matches!(self.store, Store::Group)
     }
 
     async fn operate(&self, client: &mut Client, nodes: &[String], random: &mut SmallRng) -> Option<Deed> {
+        if let Store::Halves(halves) = &self.store {
+            return halves.operate(client, nodes, random).await;
+        }
         let node = nodes.choose(random)?;
         let config = client.ask(node, "query", json!({ "version": -1 })).await.ok()?;
         let groups: Vec<&str> = config.get("groups")?.as_object()?.keys().map(String::as_str).collect();
@@ -188,9 +232,11 @@ impl Workload for Strings {
     }
 
     fn judge(&self, run: &Run) -> Vec<Check> {
-        let mut checks = vec![strings(run)];
-        if self.is_sharded {
-            let pairs = pairs(run);
+        let pairs = pairs(run);
+        let unread = pairs.iter().filter(|pair| pair.call.f == "read" && pair.answer().is_none());
+        let unread = unread.map(|pair| format!("key {} could not be read at the end", pair.call.key)).collect();
+        let mut checks = vec![strings(run), found("recovery", unread, "every key was served at the end".to_owned())];
+        if matches!(self.store, Store::Controlled) {
             let configs = pairs.iter().filter(|pair| pair.call.f == "query").filter_map(|pair| pair.answer());
             let wrong = configs.flat_map(homeless_shards).collect();
             checks.push(found("ownership", wrong, "every shard has a group at the end".to_owned()));
@@ -208,8 +254,8 @@ fn homeless_shards(config: &Value) -> Vec<String> {
 }
 
 /// Asks until it is done: true; or until it turns out that nobody knows what that is: false.
-async fn insist(client: &mut Client, nodes: &[String], kind: &str, fields: Value) -> Result<bool, String> {
-    let until = Instant::now() + Duration::from_secs(20);
+pub(super) async fn insist(client: &mut Client, nodes: &[String], kind: &str, fields: Value) -> Result<bool, String> {
+    let until = Instant::now() + Duration::from_secs(60);
     for attempt in 0.. {
         match client.ask(&nodes[attempt % nodes.len()], kind, fields.clone()).await {
             Ok(_) => return Ok(true),

@@ -29,7 +29,7 @@ pub(super) fn registers(run: &Run) -> Check {
 /// Whether strings that start empty were linearizable.
 pub(super) fn strings(run: &Run) -> Check {
     let model = JsonRegister { initial: json!(""), operations: Operations::Strings };
-    linearizable(&model, run, &["get", "put", "append"])
+    linearizable(&model, run, &["get", "read", "put", "append"])
 }
 
 fn linearizable(model: &JsonRegister, run: &Run, names: &[&str]) -> Check {
