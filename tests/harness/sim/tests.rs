@@ -87,6 +87,21 @@ slice! {
     full_disks_refuse_and_stop_nothing: "full-disks",
 }
 
+#[test]
+fn runs_that_once_failed_pass() {
+    for regressions::Regression { scenario: name, run, broke } in regressions::ALL {
+        let scenario = scenario(name);
+        let outcome = match run {
+            regressions::Run::Seed(seed) => run_seed(scenario, *seed),
+            regressions::Run::Plan(text) => {
+                let plan = serde_json::from_str(text).expect("a plan that was kept can be read");
+                run_plan(scenario, &plan, Recording::Hash)
+            }
+        };
+        assert!(outcome.is_ok(), "{name} {run:?}: {broke}: again {:?}", outcome.violations);
+    }
+}
+
 /// `QUORATE_SCENARIO=registers QUORATE_SEEDS=0..1000`, to be run where the binary is not built.
 #[test]
 #[ignore = "runs for long"]
