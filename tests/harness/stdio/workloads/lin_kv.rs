@@ -99,7 +99,8 @@ impl Workload for LinKv {
         match f.as_str() {
             "read" => match client.ask(&caller.node, "read", json!({ "key": key })).await {
                 Ok(mut body) => Return::ok(body.remove("value").unwrap_or_default()),
-                // Also of a key that is not there: then nothing is asserted.
+                // That there is none is an answer: otherwise a node that forgets everything would not be noticed.
+                Err(refusal) if refusal.code() == Some(20) => Return::ok(Value::Null),
                 Err(refusal) => Return::unread(Value::Null, &refusal),
             },
             "write" => done(client.ask(&caller.node, "write", json!({ "key": key, "value": value })).await, value),
