@@ -14,12 +14,10 @@ use serde_json::{Value, json};
 /// What is wrong with the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Kind {
-    /// Nothing: it keeps its registers in memory.
+    /// Nothing, as long as it lives: it keeps its registers in memory.
     Memory,
     /// Nothing: it keeps its registers in a file, too, before it answers.
     File,
-    /// It keeps its registers in a file, but only every hundredth time.
-    Forgetful,
     /// It writes something that is no JSON after its tenth answer.
     Babbling,
     /// It speaks to somebody who is not there after its tenth answer.
@@ -74,7 +72,9 @@ impl Node {
             }
             "cas" => match self.registers.get_mut(&key) {
                 None => json!({ "type": "error", "code": 20, "text": "no such key" }),
-                Some(value) if *value != body["from"] => json!({ "type": "error", "code": 22, "text": "another value" }),
+                Some(value) if *value != body["from"] => {
+                    json!({ "type": "error", "code": 22, "text": "another value" })
+                }
                 Some(value) => {
                     *value = body["to"].clone();
                     json!({ "type": "cas_ok" })
@@ -85,12 +85,7 @@ impl Node {
     }
 
     fn keep(&self) -> io::Result<()> {
-        let is_kept = match self.kind {
-            Kind::File => true,
-            Kind::Forgetful => self.answers.is_multiple_of(100),
-            _ => false,
-        };
-        if !is_kept {
+        if self.kind != Kind::File {
             return Ok(());
         }
         // A kill in the middle must not leave half a file.
