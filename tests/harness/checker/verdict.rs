@@ -1,7 +1,7 @@
 //! What the checker says.
 
 use std::fmt::{self, Debug, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Operation, Outcome};
 
@@ -17,6 +17,13 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits { time: Duration::from_secs(30), configurations: 4_000_000 }
+    }
+}
+
+impl Limits {
+    /// When the time is over. A limit beyond the clock's range is none.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        Instant::now().checked_add(self.time)
     }
 }
 
@@ -68,9 +75,17 @@ impl fmt::Display for Verdict {
             Verdict::NotLinearizable(Counterexample { key, longest, stuck, .. }) => {
                 write!(f, "not linearizable: key {key:?}, operation {stuck} after {} others", longest.len())
             }
-            Verdict::Unknown(Exhausted::Time) => f.write_str("unknown: out of time"),
-            Verdict::Unknown(Exhausted::Configurations) => f.write_str("unknown: out of configurations"),
+            Verdict::Unknown(limit) => write!(f, "unknown: {limit}"),
         }
+    }
+}
+
+impl fmt::Display for Exhausted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Exhausted::Time => "out of time",
+            Exhausted::Configurations => "out of configurations",
+        })
     }
 }
 
