@@ -13,5 +13,5 @@ pub mod report;
 pub mod run;
 pub mod seed;
 pub mod sim;
-pub mod subject;
 pub mod stdio;
+pub mod subject;

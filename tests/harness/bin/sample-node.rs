@@ -74,7 +74,9 @@ impl Node {
             }
             "cas" => match self.registers.get_mut(&key) {
                 None => json!({ "type": "error", "code": 20, "text": "no such key" }),
-                Some(value) if *value != body["from"] => json!({ "type": "error", "code": 22, "text": "another value" }),
+                Some(value) if *value != body["from"] => {
+                    json!({ "type": "error", "code": 22, "text": "another value" })
+                }
                 Some(value) => {
                     *value = body["to"].clone();
                     json!({ "type": "cas_ok" })

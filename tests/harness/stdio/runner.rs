@@ -176,7 +176,9 @@ impl Runner {
             process: nth as u64,
             nth,
             calls: 0,
-            random: SmallRng::seed_from_u64(self.settings.seed ^ (nth as u64 + 101).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+            random: SmallRng::seed_from_u64(
+                self.settings.seed ^ (nth as u64 + 101).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            ),
         };
         let mut workers: Vec<_> = (0..self.settings.workers).map(worker).collect();
 
@@ -224,9 +226,8 @@ impl Runner {
             record: self.record.clone(),
         };
         let options = &self.settings.nemesis;
-        let run = |fault| {
-            Nemesis::new(fault, options.clone(), victims.clone(), self.settings.seed, over.clone()).run(heal)
-        };
+        let run =
+            |fault| Nemesis::new(fault, options.clone(), victims.clone(), self.settings.seed, over.clone()).run(heal);
         try_join_all(options.faults.iter().map(|fault| run(*fault))).await?;
         if heal {
             self.network.cut(Cuts::default());

@@ -70,7 +70,11 @@ const BAD: &str = "Analysis invalid!";
 
 #[test]
 fn nodes_that_echo_are_good_and_their_run_is_kept() {
-    let ran = run("echo", &format!("{PATIENT} --node-count 2 --rate 200 --time-limit 1 --availability total --seed 1"), "memory");
+    let ran = run(
+        "echo",
+        &format!("{PATIENT} --node-count 2 --rate 200 --time-limit 1 --availability total --seed 1"),
+        "memory",
+    );
     ran.assert(0, GOOD);
     assert_eq!(ran.results()["valid"], true);
     assert_eq!(ran.check("availability")["details"]["ok-fraction"], 1.0);
@@ -188,8 +192,9 @@ fn nothing_is_left_of_a_run_that_is_interrupted() {
     assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "the nodes' directories");
     let scratch = scratch.path().to_string_lossy().into_owned();
     let lines = |pid: &str| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let left = fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
-        String::from_utf8_lossy(&lines(&entry.file_name().to_string_lossy())).contains(&scratch)
-    });
+    let left = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter(|entry| String::from_utf8_lossy(&lines(&entry.file_name().to_string_lossy())).contains(&scratch));
     assert_eq!(left.count(), 0, "processes");
 }

@@ -84,7 +84,9 @@ async fn a_cut_stops_what_is_under_way_in_its_direction_and_no_client() {
 
 #[tokio::test(start_paused = true)]
 async fn messages_between_nodes_are_lost_and_doubled_as_often_as_was_asked_for() {
-    for (lost, doubled, expected) in [(0.5, 0.0, 450..550), (0.0, 0.5, 1450..1550), (1.0, 1.0, 0..1), (0.0, 1.0, 2000..2001)] {
+    for (lost, doubled, expected) in
+        [(0.5, 0.0, 450..550), (0.0, 0.5, 1450..1550), (1.0, 1.0, 0..1), (0.0, 1.0, 2000..2001)]
+    {
         let (network, mut client) = network(Weather { lost, doubled, ..Weather::default() });
         for nth in 0..1000 {
             network.send(message("n1", "n2", nth)).unwrap();

@@ -167,10 +167,8 @@ impl Nodes {
 impl Program {
     fn fill_in(&self, arg: &str, seat: &Seat, nodes: &str) -> String {
         let data = self.data.join(&seat.name);
-        let filled = arg
-            .replace("{node}", &seat.name)
-            .replace("{nodes}", nodes)
-            .replace("{data}", &data.to_string_lossy());
+        let filled =
+            arg.replace("{node}", &seat.name).replace("{nodes}", nodes).replace("{data}", &data.to_string_lossy());
         let fill = |filled: String, (name, text): (&&str, &String)| filled.replace(&format!("{{{name}}}"), text);
         seat.placeholders.iter().fold(filled, fill)
     }

@@ -70,7 +70,8 @@ pub(super) async fn listen(
         };
         if let Err(why) = sent {
             let line = last.tail("").lines.pop().unwrap_or_default();
-            watch.warn(format!("node {node} wrote a line that is no message ({why}) and is not heard any more: {line}"));
+            watch
+                .warn(format!("node {node} wrote a line that is no message ({why}) and is not heard any more: {line}"));
             is_mute = true;
         }
         !is_mute

@@ -74,7 +74,10 @@ impl Workload for Broadcast {
                 Next::Call(Call::new("broadcast", Value::Null, self.values.fetch_add(1, Ordering::Relaxed)))
             }
             Phase::Load => Next::Call(Call::new("read", Value::Null, Value::Null)),
-            Phase::Last if self.asked.fetch_or(1 << (caller.worker % 64), Ordering::Relaxed) >> (caller.worker % 64) & 1 == 1 => {
+            Phase::Last
+                if self.asked.fetch_or(1 << (caller.worker % 64), Ordering::Relaxed) >> (caller.worker % 64) & 1
+                    == 1 =>
+            {
                 Next::Over
             }
             Phase::Last => Next::Call(Call::new("read-last", Value::Null, Value::Null)),
@@ -126,7 +129,11 @@ fn grid(nodes: &[String]) -> BTreeMap<&str, Vec<&str>> {
         (row - other_row).abs() + (column - other_column).abs() == 1
     };
     let neighbours = |one: usize| (0..nodes.len()).filter(move |other| is_beside(one, *other));
-    nodes.iter().enumerate().map(|(nth, node)| (node.as_str(), neighbours(nth).map(|nth| nodes[nth].as_str()).collect())).collect()
+    nodes
+        .iter()
+        .enumerate()
+        .map(|(nth, node)| (node.as_str(), neighbours(nth).map(|nth| nodes[nth].as_str()).collect()))
+        .collect()
 }
 
 #[cfg(test)]

@@ -44,7 +44,11 @@ impl Workload for FollowerReads {
     }
 
     fn fits(&self, _nodes: usize, workers: usize) -> Result<(), String> {
-        if workers < 2 { Err("follower-reads has writers and readers: two workers at least".to_owned()) } else { Ok(()) }
+        if workers < 2 {
+            Err("follower-reads has writers and readers: two workers at least".to_owned())
+        } else {
+            Ok(())
+        }
     }
 
     fn next(&self, _phase: Phase, caller: &Caller, random: &mut SmallRng) -> Next {
@@ -118,9 +122,8 @@ fn wrong_with(pair: &Pair<'_>, answer: &Value, writes: &[&Pair<'_>]) -> Option<S
     // The answer was made after the call, so what it shows was true at some moment after this one.
     let shown = call.time.checked_sub(Duration::from_millis(age_ms)).unwrap_or_default();
     let number = |pair: &Pair<'_>| pair.call.value.as_u64().unwrap_or_default();
-    let acknowledged = writes.iter().filter(|write| {
-        write.end.is_some_and(|end| end.kind == EventKind::Ok && end.time <= shown)
-    });
+    let acknowledged =
+        writes.iter().filter(|write| write.end.is_some_and(|end| end.kind == EventKind::Ok && end.time <= shown));
     let lowest = acknowledged.map(|write| number(write)).max().unwrap_or(0);
     let value = answer["value"].as_u64().unwrap_or(0);
     if value < lowest {

@@ -80,7 +80,9 @@ impl Workload for LinKv {
     fn fits(&self, nodes: usize, workers: usize) -> Result<(), String> {
         match workers.is_multiple_of(2 * nodes) && workers > 0 {
             true => Ok(()),
-            false => Err(format!("lin-kv has {} workers for each key, so their number must be a multiple of it", 2 * nodes)),
+            false => {
+                Err(format!("lin-kv has {} workers for each key, so their number must be a multiple of it", 2 * nodes))
+            }
         }
     }
 
@@ -135,9 +137,10 @@ mod tests {
     #[test]
     fn a_group_goes_on_when_twenty_processes_have_been_at_its_key() {
         let mut keys = Keys::default();
-        assert_eq!((0..12).map(|worker| keys.key(&caller(worker, worker as u64))).collect::<Vec<_>>(), [
-            0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1
-        ]);
+        assert_eq!(
+            (0..12).map(|worker| keys.key(&caller(worker, worker as u64))).collect::<Vec<_>>(),
+            [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1]
+        );
         // Six have been there; fourteen more fit.
         for life in 1..=14 {
             assert_eq!(keys.key(&caller(2, 2 + 12 * life)), 0, "life {life}");
@@ -145,7 +148,11 @@ mod tests {
         assert_eq!(keys.key(&caller(2, 2 + 12 * 15)), 2);
         assert_eq!((keys.key(&caller(3, 3)), keys.key(&caller(7, 7))), (2, 1));
         for life in 16..30 {
-            assert_eq!(keys.key(&caller(2, 2 + 12 * life)), 2, "life {life}: only those that were left have been there");
+            assert_eq!(
+                keys.key(&caller(2, 2 + 12 * life)),
+                2,
+                "life {life}: only those that were left have been there"
+            );
         }
         assert_eq!(keys.key(&caller(2, 2 + 12 * 30)), 3);
     }

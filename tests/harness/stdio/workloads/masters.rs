@@ -303,7 +303,8 @@ fn wrong_files(pairs: &[Pair<'_>]) -> Vec<String> {
             }
             continue;
         };
-        let there: BTreeSet<u64> = answer["chunks"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
+        let there: BTreeSet<u64> =
+            answer["chunks"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
         let given = chunks.get(&path(pair)).into_iter().flatten();
         let before = given.filter(|(time, chunk)| *time <= pair.call.time && !there.contains(chunk));
         wrong.extend(before.map(|(_, chunk)| format!("{} has lost its chunk {chunk}", path(pair))));
@@ -364,7 +365,8 @@ mod tests {
             })
             .collect();
         let pairs: Vec<Pair<'_>> = events.iter().map(|(call, end)| Pair { call, end: Some(end) }).collect();
-        let told: Vec<_> = told.iter().map(|(epoch, who, src)| (*epoch, (*who).to_owned(), (*src).to_owned())).collect();
+        let told: Vec<_> =
+            told.iter().map(|(epoch, who, src)| (*epoch, (*who).to_owned(), (*src).to_owned())).collect();
         let mut wrong = wrong_epochs(&pairs, &told).0;
         wrong.extend(wrong_files(&pairs));
         wrong
@@ -372,7 +374,8 @@ mod tests {
 
     #[test]
     fn an_epoch_has_one_primary_and_epochs_rise() {
-        let office = |primary: &str, epoch: u64| ("subscribe", Value::Null, Ok(json!({ "primary": primary, "epoch": epoch })));
+        let office =
+            |primary: &str, epoch: u64| ("subscribe", Value::Null, Ok(json!({ "primary": primary, "epoch": epoch })));
         assert_eq!(wrongs(&[office("n1", 1), office("n2", 2)], &[(2, "n2", "n2"), (2, "n2", "n2")]), [""; 0]);
         assert_eq!(wrongs(&[office("n1", 1), office("n2", 1)], &[]).len(), 1);
         assert_eq!(wrongs(&[office("n2", 2)], &[(2, "n1", "n1")]).len(), 1);

@@ -148,7 +148,9 @@ impl Workload for Strings {
         let (nth, keys) = (self.last.fetch_add(1, Ordering::Relaxed), self.key_count(caller.workers));
         match nth {
             nth if nth < keys => Next::Call(Call::new("read", nth, Value::Null)),
-            nth if nth == keys && matches!(self.store, Store::Controlled) => Next::Call(Call::new("query", Value::Null, Value::Null)),
+            nth if nth == keys && matches!(self.store, Store::Controlled) => {
+                Next::Call(Call::new("query", Value::Null, Value::Null))
+            }
             _ => Next::Over,
         }
     }
@@ -162,7 +164,8 @@ impl Workload for Strings {
         }
         let is_read = matches!(call.f.as_str(), "get" | "read");
         let kind = if is_read { "get" } else { call.f.as_str() };
-        let mut fields = json!({ "key": call.key, "client": client.name(), "seq": caller.nth, "acked": caller.nth - 1 });
+        let mut fields =
+            json!({ "key": call.key, "client": client.name(), "seq": caller.nth, "acked": caller.nth - 1 });
         if !is_read {
             fields["value"] = call.value.clone();
         }
