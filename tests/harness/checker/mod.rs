@@ -12,6 +12,7 @@ pub mod appends;
 mod configuration;
 pub mod epochs;
 mod events;
+pub mod json;
 pub mod jsonl;
 pub mod kv;
 mod model;
