@@ -117,6 +117,11 @@ impl Kind {
         vec![Kind::SlowDisk, Kind::FailDisk]
     }
 
+    /// These, so many times as likely.
+    pub fn times(times: usize, kinds: &[Kind]) -> Vec<Kind> {
+        (0..times).flat_map(|_| kinds.iter().cloned()).collect()
+    }
+
     /// All of these.
     pub fn all() -> Vec<Kind> {
         [Kind::network(), Kind::process(), Kind::disk()].concat()

@@ -9,9 +9,9 @@ use quorate::{Consistency, GroupId, NodeId, WriteOptions};
 use rand::RngExt;
 use serde_json::json;
 
-use super::liveness::heal;
 use super::machine::{Answer, Command, Query, Registers};
 use crate::sim::cluster::{Replicas, Settings, actions, replica};
+use crate::sim::heal::heal;
 use crate::sim::plan::Kind;
 use crate::sim::scenario::{Scenario, Shape};
 use crate::sim::world::Sim;
@@ -61,7 +61,9 @@ impl Scenario for BoundedScenario {
         let writers = join_all((0..2).map(|key| write(sim, &shape, key)));
         let readers = join_all((2..shape.clients).map(|client| read(sim, &shape, client)));
         let ((written, seen), ()) = join(join(writers, readers), sim.disturb()).await;
-        heal::<Registers>(sim, 1, || Command::Write { key: 9, value: 0 }, || Query::Value(9)).await;
+        if !heal::<Registers>(sim, 1, true).await {
+            return;
+        }
         seen.iter().flatten().for_each(|seen| judge(sim, seen, &written[seen.key as usize]));
     }
 }

@@ -13,10 +13,10 @@ use quorate::machine::{Backlog, Durable, Flush, Intake, StateDigest, decode, enc
 use quorate::snapshot::{SnapshotReader, SnapshotView};
 use quorate::{EntryContext, StateMachine};
 
-use super::liveness::heal;
 use super::machine::{Answer, Command, Query, Registers, Reply};
 use super::registers::{act, judge};
 use crate::sim::cluster::{Replicas, Settings, actions};
+use crate::sim::heal::heal;
 use crate::sim::plan::Kind;
 use crate::sim::scenario::{Scenario, Shape};
 use crate::sim::world::Sim;
@@ -46,7 +46,7 @@ impl Scenario for DurableScenario {
 
     fn shape(&self) -> Shape {
         let crashes = vec![Kind::Crash, Kind::CrashAll, Kind::Kill, Kind::act(actions::SNAPSHOT)];
-        let suffers = [Kind::all(), crashes.repeat(2)].concat();
+        let suffers = [Kind::all(), Kind::times(2, &crashes)].concat();
         Shape { nodes: 3, length: Duration::from_secs(4), clients: 4, operations: 50, faults: 6, suffers }
     }
 
@@ -57,13 +57,15 @@ impl Scenario for DurableScenario {
         let calls = sim.history();
         let clients = join_all((0..shape.clients).map(|client| act::<Kept>(sim, &shape, client, &calls)));
         join(clients, sim.disturb()).await;
-        heal::<Kept>(sim, 1, || Command::Write { key: 9, value: 0 }, || Query::Value(9)).await;
+        if !heal::<Kept>(sim, 1, true).await {
+            return;
+        }
         judge(sim, &calls);
     }
 }
 
 /// Registers on a disk.
-pub struct Kept {
+pub(super) struct Kept {
     registers: Registers,
     waiting: u64,
     store: Store,

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use futures::future::{join, join_all};
 
-use super::liveness::heal;
-use super::machine::{Command, Query, Registers};
+use super::machine::Registers;
 use super::registers::{act, judge};
 use crate::sim::cluster::{Replicas, Settings};
+use crate::sim::heal::heal;
 use crate::sim::plan::Kind;
 use crate::sim::scenario::{Scenario, Shape};
 use crate::sim::world::Sim;
@@ -38,7 +38,9 @@ impl Scenario for FullScenario {
         let calls = sim.history();
         let clients = join_all((0..shape.clients).map(|client| act::<Registers>(sim, &shape, client, &calls)));
         join(clients, sim.disturb()).await;
-        heal::<Registers>(sim, 1, || Command::Write { key: 9, value: 0 }, || Query::Value(9)).await;
+        if !heal::<Registers>(sim, 1, true).await {
+            return;
+        }
         judge(sim, &calls);
     }
 }

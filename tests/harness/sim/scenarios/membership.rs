@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use futures::future::{join, join_all};
 
-use super::liveness::heal;
-use super::machine::{Command, Query, Registers};
+use super::machine::Registers;
 use super::registers::{act, judge};
 use crate::sim::cluster::{Replicas, Settings, actions};
+use crate::sim::heal::heal;
 use crate::sim::plan::Kind;
 use crate::sim::scenario::{Scenario, Shape};
 use crate::sim::world::Sim;
@@ -30,7 +30,7 @@ impl Scenario for MembershipScenario {
         let changes = [actions::ADD, actions::REMOVE, actions::REPLACE, actions::TRANSFER, actions::SNAPSHOT];
         let changes: Vec<Kind> = changes.iter().map(|name| Kind::act(name)).collect();
         let faults = [Kind::network(), Kind::process(), vec![Kind::SlowDisk]].concat();
-        let suffers = [faults, changes.repeat(4)].concat();
+        let suffers = [faults, Kind::times(4, &changes)].concat();
         Shape { nodes: 5, length: Duration::from_secs(4), clients: 3, operations: 40, faults: 8, suffers }
     }
 
@@ -40,7 +40,9 @@ impl Scenario for MembershipScenario {
         let calls = sim.history();
         let clients = join_all((0..shape.clients).map(|client| act::<Registers>(sim, &shape, client, &calls)));
         join(clients, sim.disturb()).await;
-        heal::<Registers>(sim, 1, || Command::Write { key: 9, value: 0 }, || Query::Value(9)).await;
+        if !heal::<Registers>(sim, 1, true).await {
+            return;
+        }
         judge(sim, &calls);
     }
 }

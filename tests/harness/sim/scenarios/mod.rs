@@ -3,7 +3,6 @@
 mod bounded;
 mod durable;
 mod full;
-pub(super) mod liveness;
 mod machine;
 mod membership;
 mod quiet;

@@ -8,12 +8,12 @@ use quorate::{Consistency, GroupId, NodeId, ReadError, WriteError, WriteOptions}
 use rand::RngExt;
 use serde_json::json;
 
-use super::liveness::heal;
 use super::machine::{Answer, Command, LikeRegisters, Query, Registers, Reply};
 use crate::checker::register::{Register, RegisterAnswer, RegisterOp};
 use crate::checker::{Keyed, Limits, Verdict, check};
 use crate::history::History;
 use crate::sim::cluster::{Replicas, Settings, actions, replica};
+use crate::sim::heal::heal;
 use crate::sim::plan::Kind;
 use crate::sim::scenario::{Scenario, Shape};
 use crate::sim::world::Sim;
@@ -53,7 +53,9 @@ impl Scenario for RegisterScenario {
         let calls = sim.history();
         let clients = join_all((0..shape.clients).map(|client| act::<Registers>(sim, &shape, client, &calls)));
         join(clients, sim.disturb()).await;
-        heal::<Registers>(sim, 1, || Command::Write { key: KEYS, value: 0 }, || Query::Value(KEYS)).await;
+        if !heal::<Registers>(sim, 1, true).await {
+            return;
+        }
         // What every acknowledged write has come to is seen once more, by a client that comes last.
         for key in 0..KEYS {
             let last = At { sim, client: shape.clients, via: NodeId(1), group: GROUP, key, calls: &calls };

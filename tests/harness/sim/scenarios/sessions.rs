@@ -10,9 +10,9 @@ use quorate::{ClientId, Consistency, GroupId, NodeId, WriteError, WriteOptions};
 use rand::RngExt;
 use serde_json::json;
 
-use super::liveness::heal;
 use super::machine::{Answer, Command, Query, Registers, Reply};
 use crate::sim::cluster::{Replicas, Settings, actions, replica};
+use crate::sim::heal::heal;
 use crate::sim::plan::Kind;
 use crate::sim::scenario::{Scenario, Shape};
 use crate::sim::world::Sim;
@@ -66,7 +66,9 @@ impl Scenario for SessionScenario {
         Replicas::new(Settings::small(), |_, _| Registers::default()).start(sim, shape.nodes).await;
         let clients = join_all((0..shape.clients).map(|client| self.act(sim, &shape, client)));
         let (fates, ()) = join(clients, sim.disturb()).await;
-        heal::<Registers>(sim, 1, || Command::Write { key: 0, value: 0 }, || Query::Value(0)).await;
+        if !heal::<Registers>(sim, 1, true).await {
+            return;
+        }
         judge(sim, &fates.into_iter().flatten().collect()).await;
     }
 }
