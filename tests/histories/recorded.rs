@@ -7,19 +7,16 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use quorate_harness::checker::jsonl;
-use quorate_harness::checker::kv::{StringOp, Strings};
-use quorate_harness::checker::register::{Register, RegisterOp};
-use quorate_harness::checker::{Limits, Verdict, check};
+use quorate_harness::checker::json::JsonRegister;
+use quorate_harness::checker::{Limits, Verdict, check, jsonl};
+use serde_json::{Value, json};
 
 /// The verdict on one file: a register's history, or a string's when its name starts with `kv`.
 fn judge(directory: &Path, name: &str) -> anyhow::Result<Verdict> {
-    let text = fs::read_to_string(directory.join(name))?;
+    let lines = jsonl::read(&fs::read(directory.join(name))?)?;
     let limits = Limits { time: Duration::from_secs(60), ..Limits::default() };
-    Ok(match name.starts_with("kv") {
-        true => check(&Strings, &jsonl::read::<StringOp>(&text)?, limits),
-        false => check(&Register::empty(), &jsonl::read::<RegisterOp<serde_json::Value>>(&text)?, limits),
-    })
+    let model = JsonRegister::starting_with(if name.starts_with("kv") { json!("") } else { Value::Null });
+    Ok(check(&model, &lines.operations(&model)?, limits))
 }
 
 /// Judges all files that the directory's `EXPECTED` lists: a name and `true` or `false` on each line.

@@ -267,11 +267,23 @@ async fn died(nodes: &mut [Node]) -> (u64, ExitStatus) {
     }
 }
 
-/// Waits until the cluster serves; gives a new one its groups.
+/// Waits until every node serves; gives a new cluster its groups.
 async fn ready(flags: &UpFlags, config: &ServerConfig) -> anyhow::Result<()> {
     let deadline = Instant::now() + READY;
-    let first = config.nodes.first().context("a cluster without nodes")?;
-    let mut client = QuorateClient::new(Endpoint::from_shared(format!("http://{}", first.client))?.connect_lazy());
+    for address in &config.nodes {
+        node_ready(flags, config, address, deadline).await?;
+    }
+    Ok(())
+}
+
+/// Waits until a node knows of groups; proposes them where nobody did.
+async fn node_ready(
+    flags: &UpFlags,
+    config: &ServerConfig,
+    address: &NodeAddress,
+    deadline: Instant,
+) -> anyhow::Result<()> {
+    let mut client = QuorateClient::new(Endpoint::from_shared(format!("http://{}", address.client))?.connect_lazy());
     loop {
         let found = match client.configuration(ConfigurationRequest {}).await {
             Ok(found) => found.into_inner(),

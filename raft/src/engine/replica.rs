@@ -115,8 +115,7 @@ impl Replica {
             ),
             MachineAdapter(Arc::clone(&shared)),
         );
-        let simulation = spec.env.simulation();
-        let raft = scoped(simulation, spec.env.seed(), start).await.map_err(|error| Fatal(error.to_string()))?;
+        let raft = scoped(spec.env.as_ref(), start).await.map_err(|error| Fatal(error.to_string()))?;
         let leadership = leadership::watch(&raft, &shared, spec.env.as_ref(), spec.metrics.leader_changes.clone());
         compaction::start(&raft, &shared, Arc::clone(&spec.log), &spec.options, &spec.env);
         let proposer = Proposer::start(raft.clone(), Arc::clone(&spec.env), spec.metrics.writes_per_entry.clone());
@@ -131,9 +130,9 @@ impl Replica {
             incoming: Mutex::new(None),
             leadership,
             heard: StdMutex::default(),
+            simulated: spec.env.simulation().is_some(),
             env: spec.env,
             lease: spec.options.election_timeout.1.saturating_sub(spec.options.lease_margin),
-            simulated: simulation.is_some(),
         }))
     }
 

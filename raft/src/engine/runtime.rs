@@ -17,33 +17,36 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use super::watch::FifoWatch;
-use crate::env::RealEnv;
+use crate::env::{Env, Gate, RealEnv};
 
 tokio::task_local! {
     /// The state of the generator of a replica whose randomness is seeded; not set for any other.
     static SEED: Cell<u64>;
-    /// Set for a simulated replica.
-    static SIMULATED: ();
+    /// Set for a simulated replica: what its tasks go through.
+    static SIMULATED: Gate;
 }
 
-/// Runs `future`, and all that it spawns through [`Runtime`], under a simulation's seed or else under `seed`, if there is
-/// one.
-pub(crate) async fn scoped<F: Future>(simulation: Option<u64>, seed: Option<u64>, future: F) -> F::Output {
+/// Runs `future`, and all that it spawns through [`Runtime`], under the seed of `env`, if it has one.
+pub(crate) async fn scoped<F: Future>(env: &dyn Env, future: F) -> F::Output {
+    let (simulation, seed) = (env.simulation(), env.seed());
     match (simulation, seed) {
-        (Some(seed), _) => SEED.scope(Cell::new(seed), SIMULATED.scope((), future)).await,
+        (Some(seed), _) => {
+            let gate = env.gate().unwrap_or_default();
+            SEED.scope(Cell::new(seed), SIMULATED.scope(gate, future)).await
+        }
         (None, Some(seed)) => SEED.scope(Cell::new(seed), future).await,
         (None, None) => future.await,
     }
 }
 
 fn is_simulated() -> bool {
-    SIMULATED.try_with(|()| ()).is_ok()
+    SIMULATED.try_with(|_| ()).is_ok()
 }
 
 /// How long ago `moment` was on the clock of a replica that is simulated or not; callable from any task.
 pub(crate) fn ago(simulated: bool, moment: Instant) -> Duration {
     if simulated {
-        SIMULATED.sync_scope((), || openraft::Instant::elapsed(&moment))
+        SIMULATED.sync_scope(Gate::new(), || openraft::Instant::elapsed(&moment))
     } else {
         openraft::Instant::elapsed(&moment)
     }
@@ -144,12 +147,13 @@ impl AsyncRuntime for Runtime {
         F: Future + OptionalSend + 'static,
         F::Output: OptionalSend + 'static,
     {
-        match draw() {
-            Some(seed) if is_simulated() => {
-                TokioRuntime::spawn(SEED.scope(Cell::new(seed), SIMULATED.scope((), future)))
+        match (draw(), SIMULATED.try_with(Gate::clone).ok()) {
+            (Some(seed), Some(gate)) => {
+                let kept = gate.clone().keep(future);
+                TokioRuntime::spawn(SEED.scope(Cell::new(seed), SIMULATED.scope(gate, kept)))
             }
-            Some(seed) => TokioRuntime::spawn(SEED.scope(Cell::new(seed), future)),
-            None => TokioRuntime::spawn(future),
+            (Some(seed), None) => TokioRuntime::spawn(SEED.scope(Cell::new(seed), future)),
+            (None, _) => TokioRuntime::spawn(future),
         }
     }
 
@@ -205,6 +209,7 @@ impl AsyncRuntime for Runtime {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::env::{SeededEnv, VirtualEnv};
 
     #[test]
     fn the_runtime_passes_openrafts_own_suite() {
@@ -213,8 +218,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_same_seed_draws_the_same_numbers_in_every_spawned_task() {
-        async fn trace(simulation: Option<u64>, seed: Option<u64>) -> (Vec<Option<u64>>, bool) {
-            scoped(simulation, seed, async {
+        async fn trace(env: &dyn Env) -> (Vec<Option<u64>>, bool) {
+            scoped(env, async {
                 let spawned = Runtime::spawn(async { (vec![draw(), draw()], is_simulated()) });
                 let mut numbers = vec![draw()];
                 let (more, simulated) = spawned.await.unwrap();
@@ -223,11 +228,13 @@ mod tests {
             })
             .await
         }
-        let (seven, simulated) = trace(Some(7), None).await;
+        let (seven, simulated) = trace(&VirtualEnv::new(7)).await;
         assert!(simulated, "its time is the test's");
-        assert_eq!(trace(Some(7), None).await.0, seven);
-        assert_ne!(trace(Some(8), None).await.0, seven);
-        assert_eq!(trace(None, Some(7)).await, (seven, false), "its time is real");
-        assert_eq!(trace(None, None).await, (vec![None; 3], false), "nothing is seeded");
+        assert_eq!(trace(&VirtualEnv::new(7)).await.0, seven);
+        assert_ne!(trace(&VirtualEnv::new(8)).await.0, seven);
+        let (seeded, simulated) = trace(&SeededEnv::new(7)).await;
+        assert!(!simulated, "its time is real");
+        assert_eq!(trace(&SeededEnv::new(7)).await.0, seeded);
+        assert_eq!(trace(&RealEnv).await, (vec![None; 3], false), "nothing is seeded");
     }
 }

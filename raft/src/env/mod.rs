@@ -6,6 +6,7 @@
 //! Leaves out: files, which are [`crate::fs`].
 
 mod deadlines;
+mod gate;
 mod real;
 mod virtual_time;
 
@@ -18,6 +19,7 @@ use std::time::Duration;
 use crate::types::LogTime;
 
 pub(crate) use deadlines::{Deadlines, Until};
+pub use gate::{Gate, Through};
 pub use real::{RealEnv, SeededEnv};
 pub use virtual_time::VirtualEnv;
 
@@ -67,6 +69,12 @@ pub trait Env: Send + Sync + 'static {
 
     /// In a simulation, the seed from which the consensus core's own randomness follows; time is then tokio's.
     fn simulation(&self) -> Option<u64> {
+        None
+    }
+
+    /// In a simulation, what all tasks of this node go through, those of the consensus core too. [`Env::spawn`] and whoever
+    /// hands this node a message see to it for themselves.
+    fn gate(&self) -> Option<Gate> {
         None
     }
 

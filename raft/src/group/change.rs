@@ -105,6 +105,7 @@ impl GroupCore {
         if self.replica.membership().await?.contains(node) {
             return Ok(());
         }
+        self.check_program(node).await?;
         settled(self.replica.add_learner(node).await)
     }
 

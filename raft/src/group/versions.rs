@@ -9,7 +9,7 @@ use super::core::GroupCore;
 use crate::env::Moment;
 use crate::error::{AdminError, Rejected};
 use crate::log::Action;
-use crate::machine::CommandVersion;
+use crate::machine::{CommandVersion, Versions};
 use crate::transport::{Reply, Request};
 use crate::types::NodeId;
 
@@ -34,15 +34,34 @@ impl GroupCore {
 
     /// Why `version` must not be put in force, as far as `member` goes.
     async fn obstacle_to(&self, version: CommandVersion, member: NodeId) -> Option<String> {
-        let versions = if member == self.node {
-            self.replica.versions()
-        } else {
-            let patience = self.options.election_timeout.1 * 4;
-            match self.caller.call(member, self.id, Request::Versions, patience).await {
-                Ok(Reply::Versions(versions)) => versions,
-                _ => return Some(format!("{member} does not say whether it can apply {version}")),
+        match self.versions_of(member).await {
+            Some(versions) => {
+                (!versions.contains(version)).then(|| format!("{member} applies {versions}, not {version}"))
             }
-        };
-        (!versions.contains(version)).then(|| format!("{member} applies {versions}, not {version}"))
+            None => Some(format!("{member} does not say whether it can apply {version}")),
+        }
+    }
+
+    /// Refuses a new member that says itself that it could not apply what the group's commands mean by now. One that says
+    /// nothing may not run yet; it stops when it comes to such a command.
+    pub(super) async fn check_program(&self, member: NodeId) -> Result<(), AdminError> {
+        let in_force = self.replica.version_in_force();
+        match self.versions_of(member).await {
+            Some(versions) if !versions.contains(in_force) => {
+                Err(Rejected::Invalid(format!("{member} applies {versions}, and {in_force} is in force")).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn versions_of(&self, member: NodeId) -> Option<Versions> {
+        if member == self.node {
+            return Some(self.replica.versions());
+        }
+        let patience = self.options.election_timeout.1 * 4;
+        match self.caller.call(member, self.id, Request::Versions, patience).await {
+            Ok(Reply::Versions(versions)) => Some(versions),
+            _ => None,
+        }
     }
 }

@@ -18,6 +18,7 @@ use crate::common::{CALL, GROUP, World, claims};
 claims!(
     a_rolling_upgrade_changes_what_commands_do_at_one_entry,
     a_program_that_cannot_apply_the_version_in_force_stops_and_says_so,
+    a_program_that_cannot_apply_the_version_in_force_does_not_join,
 );
 
 /// The first program: adds.
@@ -118,6 +119,9 @@ enum Replica {
     New(Group<New>),
 }
 
+/// A node that is no member yet.
+const JOINS: NodeId = NodeId(4);
+
 /// Nodes whose program can be changed.
 struct Nodes {
     world: World,
@@ -134,7 +138,7 @@ impl Nodes {
             world: world.clone(),
             network: MemoryNetwork::new(Arc::clone(&world.env), world.seed),
             options: GroupOptions { snapshot_keep_entries: 0, ..World::options() },
-            stores: ids.iter().map(|id| (*id, Default::default())).collect(),
+            stores: ids.iter().chain([&JOINS]).map(|id| (*id, Default::default())).collect(),
             running: Mutex::default(),
         };
         for id in &ids {
@@ -202,7 +206,8 @@ impl Nodes {
     /// What each replica holds, read by itself.
     async fn sums(&self) -> Vec<u64> {
         let mut sums = Vec::new();
-        for id in self.stores.keys() {
+        let members: Vec<_> = self.running.lock().unwrap().keys().copied().collect();
+        for id in &members {
             let here = Consistency::LinearizableHere;
             sums.push(match self.replica(*id) {
                 Replica::Old(group) => group.read(here, &(), CALL).await.unwrap().answer,
@@ -281,4 +286,22 @@ async fn a_program_that_cannot_apply_the_version_in_force_stops_and_says_so(worl
     nodes.run_new(c).await;
     assert_eq!(nodes.add(c, 1).await, 31);
     assert_eq!(nodes.sums().await, [31; 3]);
+}
+
+async fn a_program_that_cannot_apply_the_version_in_force_does_not_join(world: World) {
+    let nodes = Nodes::start(&world).await;
+    let [a, b, c] = [1, 2, 3].map(NodeId);
+    for id in [a, b, c] {
+        nodes.run_new(id).await;
+    }
+    nodes.new_program(a).raise_version(CommandVersion(1), CALL).await.unwrap();
+    nodes.run_old(JOINS).await.unwrap();
+    let refused = nodes.new_program(b).add_voter(JOINS, CALL).await;
+    let Err(AdminError::Rejected(Rejected::Invalid(text))) = &refused else { panic!("{refused:?}") };
+    assert!(text.contains("applies versions 0 to 0, and version 1 is in force"), "{text}");
+    assert!(!nodes.new_program(a).status().leadership.membership.contains(JOINS), "it was added all the same");
+    nodes.run_new(JOINS).await;
+    nodes.new_program(b).add_voter(JOINS, CALL).await.unwrap();
+    assert_eq!(nodes.add(a, 1).await, 10);
+    assert_eq!(nodes.sums().await, [10; 4]);
 }

@@ -1,46 +1,48 @@
 //! Histories as text: one JSON object a line for each call and each return, in the order in which they were seen.
 //!
 //! A line has `process`, `type` (invoke, ok, fail, info), `f`, `key`, `value`, `time` (ns) and, when it failed,
-//! `error`.
+//! `error`: an [`Event`]. A return need not repeat `f` and `key`; what is left out besides counts as null.
 //! A `fail` says that the operation never takes effect; with the error `precondition-failed` it also asserts that the
 //! precondition was false at some moment of the call. After an `info`, or without any return, nothing is known.
-//! Leaves out: a register whose value is `null`, which is written as a register without a value.
+//! Lines of the process `nemesis` tell what was done to the nodes, which asserts nothing.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::Value;
 
-use super::kv::{StringAnswer, StringOp};
-use super::register::{RegisterAnswer, RegisterOp};
-use super::{Keyed, Operation, Outcome, Position};
+use super::{Model, Operation, Outcome, Position};
+use crate::run::{Event, EventKind};
 
-/// The error of a refusal that asserts something.
-const PRECONDITION_FAILED: &str = "precondition-failed";
+/// The error of a refusal that asserts something: by name, and by its number among Maelstrom's errors.
+const PRECONDITION_FAILED: (&str, u64) = ("precondition-failed", 22);
 
-/// A history of operations that have a textual form.
-pub type TextHistory<T> = Vec<Operation<Keyed<T>, <T as Textual>::Answer>>;
+/// The operations of a model, as it judges them.
+pub type Operations<M> = Vec<Operation<<M as Model>::Input, <M as Model>::Output>>;
 
-/// An operation that can be written as a line.
-pub trait Textual: Sized {
-    /// What it answers.
-    type Answer;
-    /// The operation that is called `f`, with this argument.
-    fn parse(f: &str, value: &Value) -> Option<Self>;
-    /// Its `f` and its argument.
-    fn text(&self) -> (&'static str, Value);
+/// A model whose operations have a form in text.
+pub trait Textual: Model {
+    /// The operation that is called `f`, on this object, with this argument.
+    ///
+    /// # Errors
+    /// What is wrong with it, for a person.
+    fn input(&self, f: &str, key: &Value, value: &Value) -> Result<Self::Input, String>;
     /// What a return of type `ok` with this value answers.
-    fn parse_answer(&self, value: &Value) -> Option<Self::Answer>;
-    /// The value of a return of type `ok`; `None` for a refusal.
-    fn answer_text(&self, answer: &Self::Answer) -> Option<Value>;
+    ///
+    /// # Errors
+    /// What is wrong with it, for a person.
+    fn output(&self, input: &Self::Input, value: &Value) -> Result<Self::Output, String>;
     /// What a failed precondition answers, if the operation has one.
-    fn refusal(&self) -> Option<Self::Answer>;
+    fn refusal(&self, _input: &Self::Input) -> Option<Self::Output> {
+        None
+    }
 }
 
 /// A text that is not a history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed {
-    /// The line, counted from 1.
+    /// The line, counted from 1; or the event, of a history that is no text.
     pub line: usize,
     /// What is wrong with it.
     pub why: String,
@@ -54,207 +56,178 @@ impl std::fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    Invoke,
-    Ok,
-    Fail,
-    Info,
+/// The events of a text, and where they stand.
+#[derive(Clone, Debug, Default)]
+pub struct Lines {
+    /// The calls and returns.
+    pub events: Vec<Event>,
+    /// The line of each, counted from 1.
+    pub numbers: Vec<usize>,
+    /// The first line whose time is before that of a line above it. The order of the lines counts.
+    pub goes_back: Option<usize>,
 }
 
-#[derive(Serialize, Deserialize)]
+/// A line as others may have written it.
+#[derive(Deserialize)]
 struct Line {
-    process: u64,
+    process: Value,
     #[serde(rename = "type")]
-    kind: Kind,
-    f: String,
+    kind: EventKind,
     #[serde(default)]
-    key: String,
+    f: Option<String>,
+    #[serde(default)]
+    key: Value,
     #[serde(default)]
     value: Value,
     #[serde(default)]
-    time: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
+    time: Option<u64>,
+    #[serde(default)]
+    error: Option<Value>,
+    #[serde(default)]
+    node: Option<String>,
 }
 
-/// Reads a history. The order of the lines counts, not their times.
+/// Reads the lines of a history. The order of the lines counts, not their times.
 ///
 /// # Errors
-/// [`Malformed`] when a line is not an event that can follow those before it.
-pub fn read<T: Textual>(text: &str) -> Result<TextHistory<T>, Malformed> {
-    let mut history: TextHistory<T> = Vec::new();
-    let mut pending: BTreeMap<u64, usize> = BTreeMap::new();
-    for (nth, text) in text.lines().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
-        let malformed = |why: &str| Malformed { line: nth + 1, why: why.to_owned() };
-        let line: Line = serde_json::from_str(text).map_err(|error| malformed(&error.to_string()))?;
-        let position = Position(nth as u64);
-        if line.kind == Kind::Invoke {
-            let op = T::parse(&line.f, &line.value).ok_or_else(|| malformed("not an operation"))?;
-            if pending.insert(line.process, history.len()).is_some() {
-                return Err(malformed("the process has not returned from its last call"));
-            }
-            let input = Keyed { key: line.key, op };
-            history.push(Operation { process: line.process, input, called: position, outcome: Outcome::Open });
+/// [`Malformed`] when a line is not an event.
+pub fn read(text: &[u8]) -> Result<Lines, Malformed> {
+    let mut lines = Lines::default();
+    for (nth, line) in text.split(|byte| *byte == b'\n').enumerate() {
+        let malformed = |why: String| Malformed { line: nth + 1, why };
+        if line.trim_ascii().is_empty() {
             continue;
         }
-        let called = pending.remove(&line.process).ok_or_else(|| malformed("the process has called nothing"))?;
-        let Operation { input, outcome, .. } = &mut history[called];
-        let refused = line.error.as_deref() == Some(PRECONDITION_FAILED);
-        *outcome = match line.kind {
-            Kind::Ok => {
-                let output = input.op.parse_answer(&line.value).ok_or_else(|| malformed("not an answer"))?;
-                Outcome::Returned { output, at: position }
+        let is_nemesis = |line: &Value| matches!(line["process"].as_str(), Some("nemesis" | ":nemesis"));
+        let line: Value = serde_json::from_slice(line).map_err(|error| malformed(what_of(&error)))?;
+        if is_nemesis(&line) {
+            continue;
+        }
+        if !line.is_object() {
+            return Err(malformed(format!("an event is an object, not {line}")));
+        }
+        let line: Line = serde_json::from_value(line).map_err(|error| malformed(error.to_string()))?;
+        let process = line.process.as_u64().or_else(|| line.process.as_str()?.parse().ok());
+        let process = process.ok_or_else(|| malformed(format!("process is {}, not a number", line.process)))?;
+        let before = lines.events.last().map_or(Duration::ZERO, |event| event.time);
+        let time = line.time.map_or(before, Duration::from_nanos);
+        if time < before {
+            lines.goes_back.get_or_insert(nth + 1);
+        }
+        let Line { kind, key, value, error, node, .. } = line;
+        let f = line.f.unwrap_or_default();
+        lines.events.push(Event { process, kind, f, key, value, time, error, node });
+        lines.numbers.push(nth + 1);
+    }
+    Ok(lines)
+}
+
+/// What a parser says, without its line: it saw only one.
+fn what_of(error: &serde_json::Error) -> String {
+    let (text, place) = (error.to_string(), format!(" at line {} column", error.line()));
+    text.split(&place).next().unwrap_or(&text).to_owned() + &format!(" at column {}", error.column())
+}
+
+impl Lines {
+    /// The operations that the events make, in the order of their calls. An operation's positions are places in the list
+    /// of events.
+    ///
+    /// # Errors
+    /// [`Malformed`] when an event cannot follow those before it, or is none of the model's.
+    pub fn operations<M: Textual>(&self, model: &M) -> Result<Operations<M>, Malformed> {
+        let placed = |malformed: Malformed| Malformed { line: self.numbers[malformed.line - 1], ..malformed };
+        operations(model, &self.events).map_err(placed)
+    }
+
+    /// The line of an operation's call or return.
+    pub fn number(&self, position: Position) -> Option<usize> {
+        self.numbers.get(position.0 as usize).copied()
+    }
+}
+
+/// The operations that events make, in the order of their calls. An operation's positions are places in the list.
+///
+/// # Errors
+/// [`Malformed`] when an event cannot follow those before it, or is none of the model's.
+pub fn operations<M: Textual>(model: &M, events: &[Event]) -> Result<Operations<M>, Malformed> {
+    let mut operations: Operations<M> = Vec::new();
+    let mut pending: BTreeMap<u64, (usize, &Event)> = BTreeMap::new();
+    for (nth, event) in events.iter().enumerate() {
+        let malformed = |why: String| Malformed { line: nth + 1, why };
+        let (process, position) = (event.process, Position(nth as u64));
+        if event.kind == EventKind::Invoke {
+            let input = model.input(&event.f, &event.key, &event.value).map_err(malformed)?;
+            if pending.insert(process, (operations.len(), event)).is_some() {
+                return Err(malformed(format!("process {process} calls before its last call has returned")));
             }
-            Kind::Fail => match input.op.refusal().filter(|_| refused) {
-                Some(output) => Outcome::Returned { output, at: position },
-                None => Outcome::Failed,
-            },
-            Kind::Info | Kind::Invoke => Outcome::Open,
+            operations.push(Operation { process, input, called: position, outcome: Outcome::Open });
+            continue;
+        }
+        let called = pending.remove(&process);
+        let (called, call) =
+            called.ok_or_else(|| malformed(format!("process {process} returns and has not called")))?;
+        if !event.f.is_empty() && event.f != call.f || !event.key.is_null() && event.key != call.key {
+            let (was, is) = ((&call.f, &call.key), (&event.f, &event.key));
+            return Err(malformed(format!(
+                "process {process} called {} {} and returns from {} {}",
+                was.0, was.1, is.0, is.1
+            )));
+        }
+        let Operation { input, outcome, .. } = &mut operations[called];
+        let refusal = || model.refusal(input).filter(|_| event.error.as_ref().is_some_and(is_precondition));
+        *outcome = match event.kind {
+            EventKind::Ok => {
+                Outcome::Returned { output: model.output(input, &event.value).map_err(malformed)?, at: position }
+            }
+            EventKind::Fail => refusal().map_or(Outcome::Failed, |output| Outcome::Returned { output, at: position }),
+            EventKind::Info | EventKind::Invoke => Outcome::Open,
         };
     }
-    Ok(history)
+    Ok(operations)
 }
 
-/// Writes a history, so that it can be read again and looked at. Operations that failed are left out.
-pub fn write<T: Textual>(history: &[Operation<Keyed<T>, T::Answer>]) -> String {
-    let mut lines: BTreeMap<Position, Line> = BTreeMap::new();
-    for Operation { process, input, called, outcome } in history {
-        let (f, value) = input.op.text();
-        let line = |kind, value, at: Position, error: Option<&str>| Line {
-            process: *process,
-            kind,
-            f: f.to_owned(),
-            key: input.key.clone(),
-            value,
-            time: at.0 * 1000,
-            error: error.map(str::to_owned),
-        };
-        match outcome {
-            Outcome::Failed => continue,
-            Outcome::Open => {}
-            Outcome::Returned { output, at } => {
-                let returned = match input.op.answer_text(output) {
-                    Some(value) => line(Kind::Ok, value, *at, None),
-                    None => line(Kind::Fail, value.clone(), *at, Some(PRECONDITION_FAILED)),
-                };
-                lines.insert(*at, returned);
-            }
-        }
-        lines.insert(*called, line(Kind::Invoke, value, *called, None));
-    }
-    lines.into_values().map(|line| json!(line).to_string() + "\n").collect()
-}
-
-impl Textual for RegisterOp<Value> {
-    type Answer = RegisterAnswer<Value>;
-
-    fn parse(f: &str, value: &Value) -> Option<Self> {
-        Some(match (f, value) {
-            ("read", _) => RegisterOp::Read,
-            ("write", value) => RegisterOp::Write(value.clone()),
-            ("cas" | "cas-or-create", Value::Array(pair)) => {
-                let [from, to] = pair.as_slice() else { return None };
-                RegisterOp::Cas { from: from.clone(), to: to.clone(), create: f == "cas-or-create" }
-            }
-            ("delete", _) => RegisterOp::Delete,
-            _ => return None,
-        })
-    }
-
-    fn text(&self) -> (&'static str, Value) {
-        match self {
-            RegisterOp::Read => ("read", Value::Null),
-            RegisterOp::Write(value) => ("write", value.clone()),
-            RegisterOp::Cas { from, to, create: false } => ("cas", json!([from, to])),
-            RegisterOp::Cas { from, to, create: true } => ("cas-or-create", json!([from, to])),
-            RegisterOp::Delete => ("delete", Value::Null),
-        }
-    }
-
-    fn parse_answer(&self, value: &Value) -> Option<RegisterAnswer<Value>> {
-        Some(match (self, value) {
-            (RegisterOp::Read, value) => RegisterAnswer::Value((!value.is_null()).then(|| value.clone())),
-            (RegisterOp::Delete, Value::Bool(existed)) => RegisterAnswer::Deleted(*existed),
-            _ => RegisterAnswer::Done,
-        })
-    }
-
-    fn answer_text(&self, answer: &RegisterAnswer<Value>) -> Option<Value> {
-        match answer {
-            RegisterAnswer::Value(value) => Some(value.clone().unwrap_or_default()),
-            RegisterAnswer::Done if matches!(self, RegisterOp::Delete) => Some(Value::Null),
-            RegisterAnswer::Done => Some(self.text().1),
-            RegisterAnswer::Refused => None,
-            RegisterAnswer::Deleted(existed) => Some(json!(existed)),
-        }
-    }
-
-    fn refusal(&self) -> Option<RegisterAnswer<Value>> {
-        matches!(self, RegisterOp::Cas { .. }).then_some(RegisterAnswer::Refused)
-    }
-}
-
-impl Textual for StringOp {
-    type Answer = StringAnswer;
-
-    fn parse(f: &str, value: &Value) -> Option<Self> {
-        Some(match (f, value) {
-            ("read" | "get", _) => StringOp::Get,
-            ("write" | "put", Value::String(value)) => StringOp::Put(value.clone()),
-            ("append", Value::String(value)) => StringOp::Append(value.clone()),
-            _ => return None,
-        })
-    }
-
-    fn text(&self) -> (&'static str, Value) {
-        match self {
-            StringOp::Get => ("read", Value::Null),
-            StringOp::Put(value) => ("write", json!(value)),
-            StringOp::Append(value) => ("append", json!(value)),
-        }
-    }
-
-    fn parse_answer(&self, value: &Value) -> Option<StringAnswer> {
-        match self {
-            StringOp::Get => Some(StringAnswer::Value(value.as_str()?.to_owned())),
-            StringOp::Put(_) | StringOp::Append(_) => Some(StringAnswer::Done),
-        }
-    }
-
-    fn answer_text(&self, answer: &StringAnswer) -> Option<Value> {
-        match answer {
-            StringAnswer::Value(value) => Some(json!(value)),
-            StringAnswer::Done => Some(self.text().1),
-        }
-    }
-
-    fn refusal(&self) -> Option<StringAnswer> {
-        None
-    }
+/// Whether an error says that the precondition was false: alone, or as the first of a list that explains it.
+fn is_precondition(error: &Value) -> bool {
+    let error = error.as_array().and_then(|list| list.first()).unwrap_or(error);
+    error.as_str().map(|name| name.trim_start_matches(':')) == Some(PRECONDITION_FAILED.0)
+        || error.as_u64() == Some(PRECONDITION_FAILED.1)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::checker::json::{JsonAnswer, JsonRegister};
+
+    fn model() -> JsonRegister {
+        JsonRegister::starting_with(Value::Null)
+    }
+
+    fn parse(text: &str) -> Result<Operations<JsonRegister>, Malformed> {
+        read(text.as_bytes())?.operations(&model())
+    }
 
     #[test]
-    fn what_is_written_reads_back_and_says_what_it_means() {
+    fn lines_say_what_they_mean() {
         let text = r#"{"process":0,"type":"invoke","f":"write","key":"r","value":3,"time":0}
+{"process":"nemesis","type":"info","f":"start-partition","value":["n1"]}
 {"process":1,"type":"invoke","f":"cas","key":"r","value":[1,2],"time":1000}
-{"process":1,"type":"fail","f":"cas","key":"r","value":[1,2],"time":2000,"error":"precondition-failed"}
-{"process":1,"type":"invoke","f":"read","key":"r","value":null,"time":3000}
-{"process":1,"type":"ok","f":"read","key":"r","value":3,"time":4000}
-{"process":1,"type":"invoke","f":"delete","key":"r","value":null,"time":5000}
-{"process":1,"type":"ok","f":"delete","key":"r","value":true,"time":6000}
+{"process":1,"type":"fail","value":[1,2],"time":2000,"error":"precondition-failed"}
+
+{"process":1,"type":"invoke","f":"read","key":"r","time":3000}
+{"process":1,"type":"ok","f":"read","key":"r","value":3}
+{"process":2,"type":"invoke","f":"cas","key":"r","value":[1,2],"index":7}
+{"process":2,"type":"info","f":"cas","error":["timeout","no answer"]}
 "#;
-        let history = read::<RegisterOp<Value>>(text).unwrap();
-        assert_eq!(write(&history), text);
+        let lines = read(text.as_bytes()).unwrap();
+        let history = lines.operations(&model()).unwrap();
         assert_eq!(history[0].outcome, Outcome::Open, "a call without a return");
-        assert_eq!(history[1].outcome, Outcome::Returned { output: RegisterAnswer::Refused, at: Position(2) });
-        let value = RegisterAnswer::Value(Some(json!(3)));
-        assert_eq!(history[2].outcome, Outcome::Returned { output: value, at: Position(4) });
+        assert_eq!(history[1].outcome, Outcome::Returned { output: JsonAnswer::Refused, at: Position(2) });
+        assert_eq!(history[2].outcome, Outcome::Returned { output: JsonAnswer::Value(json!(3)), at: Position(4) });
+        assert_eq!(history[3].outcome, Outcome::Open);
+        assert_eq!(lines.number(Position(4)), Some(7));
+        assert_eq!(lines.events[4].time, Duration::from_nanos(3000), "that of the event before");
     }
 
     #[test]
@@ -262,13 +235,29 @@ mod tests {
         let call = r#"{"process":0,"type":"invoke","f":"cas","value":[1,2]}"#;
         let table = [
             (r#"{"process":0,"type":"fail","f":"cas","error":"precondition-failed"}"#, false),
+            (r#"{"process":0,"type":"fail","f":"cas","error":["precondition-failed","it is 3"]}"#, false),
+            (r#"{"process":0,"type":"fail","f":"cas","error":[22,"it is 3"]}"#, false),
             (r#"{"process":0,"type":"fail","f":"cas","error":"no leader"}"#, true),
             (r#"{"process":0,"type":"fail","f":"cas"}"#, true),
         ];
         for (end, failed) in table {
-            let history = read::<RegisterOp<Value>>(&format!("{call}\n{end}\n")).unwrap();
+            let history = parse(&format!("{call}\n{end}\n")).unwrap();
             assert_eq!(history[0].outcome == Outcome::Failed, failed, "{end}");
         }
+    }
+
+    #[test]
+    fn a_number_and_its_text_are_different_keys() {
+        let of = |key: &str| parse(&format!(r#"{{"process":0,"type":"invoke","f":"read","key":{key}}}"#)).unwrap();
+        assert_ne!(of("1")[0].input, of("\"1\"")[0].input);
+    }
+
+    #[test]
+    fn times_that_go_back_are_told_and_do_not_count() {
+        let text = r#"{"process":0,"type":"invoke","f":"write","value":1,"time":9}
+{"process":0,"type":"ok","f":"write","value":1,"time":5}"#;
+        assert_eq!(read(text.as_bytes()).unwrap().goes_back, Some(2));
+        assert_eq!(parse(text).unwrap()[0].outcome, Outcome::Returned { output: JsonAnswer::Done, at: Position(1) });
     }
 
     #[test]
@@ -276,13 +265,23 @@ mod tests {
         let call = r#"{"process":0,"type":"invoke","f":"get","key":"k"}"#;
         let table = [
             ("{}".to_owned(), 1),
+            ("[]".to_owned(), 1),
+            ("garbage".to_owned(), 1),
+            (format!("{call}\n{}", &call[..20]), 2),
             (format!("{call}\n{call}"), 2),
             (format!("{call}\n\n{}", r#"{"process":1,"type":"ok","f":"get","value":"x"}"#), 3),
-            (format!("{call}\n{}", r#"{"process":0,"type":"ok","f":"get","value":7}"#), 2),
+            (format!("{call}\n{}", r#"{"process":0,"type":"ok","f":"put","value":"x"}"#), 2),
+            (format!("{call}\n{}", r#"{"process":0,"type":"ok","f":"get","key":"l","value":"x"}"#), 2),
+            (format!("{call}\n{}", r#"{"process":0,"type":"done","f":"get"}"#), 2),
             (r#"{"process":0,"type":"invoke","f":"jump"}"#.to_owned(), 1),
+            (r#"{"process":0,"type":"invoke","value":1}"#.to_owned(), 1),
+            (r#"{"process":"zero","type":"invoke","f":"get"}"#.to_owned(), 1),
+            (r#"{"process":-1,"type":"invoke","f":"get"}"#.to_owned(), 1),
+            (r#"{"process":0,"type":"invoke","f":"get","time":"now"}"#.to_owned(), 1),
         ];
         for (text, line) in table {
-            assert_eq!(read::<StringOp>(&text).unwrap_err().line, line, "{text}");
+            assert_eq!(parse(&text).unwrap_err().line, line, "{text}");
         }
+        assert_eq!(read(b"\xff\n").unwrap_err().line, 1, "bytes that are no text");
     }
 }

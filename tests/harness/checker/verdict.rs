@@ -68,9 +68,17 @@ impl fmt::Display for Verdict {
             Verdict::NotLinearizable(Counterexample { key, longest, stuck, .. }) => {
                 write!(f, "not linearizable: key {key:?}, operation {stuck} after {} others", longest.len())
             }
-            Verdict::Unknown(Exhausted::Time) => f.write_str("unknown: out of time"),
-            Verdict::Unknown(Exhausted::Configurations) => f.write_str("unknown: out of configurations"),
+            Verdict::Unknown(limit) => write!(f, "unknown: {limit}"),
         }
+    }
+}
+
+impl fmt::Display for Exhausted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Exhausted::Time => "out of time",
+            Exhausted::Configurations => "out of configurations",
+        })
     }
 }
 

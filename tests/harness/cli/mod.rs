@@ -1,0 +1,73 @@
+//! `quorate-jepsen`: histories judged, and binaries driven, from the command line.
+//!
+//! Promises: exit code 0, 1 or 2 is a verdict (true, false, unknown); whatever kept it from one is 3 or more, and told on
+//! standard error.
+
+mod check;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Judges what a distributed system did.
+#[derive(Parser)]
+#[command(name = "quorate-jepsen", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Says whether a recorded history is linearizable.
+    Check(check::CheckFlags),
+}
+
+/// What a command came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is as it should be.
+    True,
+    /// It is not.
+    False,
+    /// Nobody could tell in the time given.
+    Unknown,
+}
+
+impl Answer {
+    /// The word for it, with which the first line of a verdict begins.
+    pub fn word(self) -> &'static str {
+        match self {
+            Answer::True => "true",
+            Answer::False => "false",
+            Answer::Unknown => "unknown",
+        }
+    }
+}
+
+/// No verdict: what was to be judged could not be read.
+const NO_VERDICT: u8 = 3;
+/// No verdict: the command itself was not understood.
+const USAGE: u8 = 64;
+
+/// Runs the command of this process's arguments.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // That it cannot be written has nobody to be told to.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let answer = match cli.command {
+        Command::Check(flags) => check::run(&flags),
+    };
+    match answer {
+        Ok(answer) => ExitCode::from(answer as u8),
+        Err(error) => {
+            eprintln!("quorate-jepsen: {error:#}");
+            ExitCode::from(NO_VERDICT)
+        }
+    }
+}
