@@ -66,6 +66,11 @@ impl Hosting {
         &self.host
     }
 
+    /// How its groups run.
+    pub(crate) fn options(&self) -> &GroupOptions {
+        &self.options
+    }
+
     /// Clocks, randomness, tasks.
     pub(crate) fn env(&self) -> &Arc<dyn Env> {
         &self.env
@@ -133,9 +138,14 @@ impl Hosting {
         }));
     }
 
+    /// From now on replicas may end.
+    pub(crate) fn let_go(&self) {
+        self.lives.held().clear();
+    }
+
     /// Stops all replicas, and writes what is queued.
     pub(crate) async fn shutdown(&self) {
-        self.lives.held().clear();
+        self.let_go();
         self.host.shutdown().await;
         self.stores.close().await;
     }

@@ -20,10 +20,16 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The README and everything in `docs/`.
+/// The README and everything in and below `docs/`.
 fn documents() -> Vec<(PathBuf, String)> {
-    let docs = fs::read_dir(root().join("docs")).expect("docs/ is there");
-    let mut paths: Vec<_> = docs.map(|entry| entry.expect("an entry of docs/").path()).collect();
+    let mut paths = Vec::new();
+    let mut folders = vec![root().join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("it is there") {
+            let path = entry.expect("an entry of docs/").path();
+            if path.is_dir() { folders.push(path) } else { paths.push(path) }
+        }
+    }
     paths.sort();
     paths.insert(0, root().join("README.md"));
     paths.into_iter().map(|path| (path.clone(), read(&path))).collect()

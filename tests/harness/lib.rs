@@ -6,9 +6,12 @@
 
 pub mod checker;
 pub mod cli;
+pub mod findings;
 pub mod gaps;
 pub mod history;
+pub mod report;
 pub mod run;
 pub mod seed;
 pub mod sim;
+pub mod stdio;
 pub mod subject;

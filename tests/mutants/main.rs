@@ -11,8 +11,6 @@ mod campaign;
 mod hunts;
 mod report;
 mod simulate;
-#[path = "../simulation/systems/mod.rs"]
-mod systems;
 mod targets;
 mod trial;
 

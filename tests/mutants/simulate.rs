@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use quorate_harness::sim::{Scenario, run_seed, scenarios};
+use quorate_harness::sim::{run_seed, scenarios};
 
 /// What the line begins with that says what was noticed.
 pub(crate) const NOTICED: &str = "noticed: ";
@@ -13,11 +13,8 @@ pub(crate) const NOTICED: &str = "noticed: ";
 /// # Errors
 /// When there is no such scenario.
 pub(crate) fn simulate(name: &str, seed: u64) -> anyhow::Result<ExitCode> {
-    let systems = crate::systems::all();
-    let systems = systems.iter().map(|scenario| -> &dyn Scenario { scenario.as_ref() });
-    let mut all = scenarios::all().into_iter().chain(systems);
-    let scenario = all.find(|scenario| scenario.name() == name).with_context(|| format!("no scenario {name}"))?;
-    let outcome = run_seed(scenario, seed);
+    let scenario = scenarios::all().into_iter().find(|scenario| scenario.name() == name);
+    let outcome = run_seed(scenario.with_context(|| format!("no scenario {name}"))?, seed);
     Ok(match outcome.violation() {
         None => ExitCode::SUCCESS,
         Some(violation) => {
@@ -26,4 +23,9 @@ pub(crate) fn simulate(name: &str, seed: u64) -> anyhow::Result<ExitCode> {
             ExitCode::FAILURE
         }
     })
+}
+
+/// Whether there is such a scenario.
+pub(crate) fn is_there(name: &str) -> bool {
+    scenarios::all().iter().any(|scenario| scenario.name() == name)
 }

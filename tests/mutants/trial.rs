@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::{bail, ensure};
 use quorate::planted::{Bug, VARIABLE};
 
 use super::hunts::Hunt;
@@ -69,10 +70,15 @@ pub(crate) fn run(program: &Path, name: &str, seed: u64, bug: Option<Bug>, limit
     };
     let said: String = said.into_iter().map(|listener| listener.join().unwrap_or_default()).collect();
     if status.success() {
-        anyhow::ensure!(!said.contains("running 0 tests"), "{} has no claim {}", program.display(), hunt.claim);
+        ensure!(!said.contains("running 0 tests"), "{} has no claim {}", program.display(), hunt.claim);
         return Ok(Outcome::Passed);
     }
-    Ok(Outcome::Noticed(complaint(&said).unwrap_or_else(|| status.to_string())))
+    match complaint(&said) {
+        Some(complaint) => Ok(Outcome::Noticed(complaint)),
+        // Killed, by itself or for want of memory.
+        None if status.code().is_none() => Ok(Outcome::Noticed(status.to_string())),
+        None => bail!("{} failed and does not say why: {status}: {said}", hunt.claim),
+    }
 }
 
 fn end(child: &mut Child) -> anyhow::Result<()> {

@@ -87,13 +87,14 @@ async fn copy_all(
         let name = &group.group;
         let nodes = if name == CONTROLLER_NAME { Vec::new() } else { group.wanted };
         // One that has left keeps what nobody has taken from it; it does not follow configurations any more.
-        let number = (!group.left).then_some(config.number);
+        let number = (!group.left && !group.fixed).then_some(config.number);
         // Of the number: a name may contain anything.
         let file = format!("{nth}.group");
         match copy_from_any(servers, name, number, timeout, &dir.join(&file)).await? {
             Some(Copied { term, index, bytes, xxh3 }) => {
                 progress(format!("{name}: {bytes} bytes, up to entry {index}"));
-                parts.push(Part { name: name.to_owned(), nodes, term, index, file, bytes, xxh3: hex(xxh3) });
+                let (name, fixed) = (name.to_owned(), group.fixed);
+                parts.push(Part { name, nodes, term, index, file, bytes, xxh3: hex(xxh3), fixed });
             }
             None => return Ok(None),
         }

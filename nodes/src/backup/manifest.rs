@@ -40,6 +40,9 @@ pub(super) struct Part {
     pub(super) bytes: u64,
     /// XXH3-128 of the content, in hexadecimal digits.
     pub(super) xxh3: String,
+    /// The configuration file names it: the masters, or a group of a program's own machine.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) fixed: bool,
 }
 
 impl Manifest {
@@ -98,6 +101,7 @@ mod tests {
             file: "g1.group".into(),
             bytes: 9,
             xxh3: hex(7),
+            fixed: false,
         };
         let manifest = Manifest::new(7, 3, vec![part]);
         let path = dir.path().join(FILE);

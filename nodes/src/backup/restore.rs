@@ -14,13 +14,15 @@ use quorate::fs::{Fs, RealFs};
 use quorate::log::{DiskLog, DiskLogOptions};
 use quorate::snapshot::{DiskSnapshots, SnapshotReader, SnapshotView};
 use quorate::types::{Index, Term};
-use quorate::{LogId, NodeId};
+use quorate::{GroupId, LogId, NodeId};
 use quorate_statemachines::Gid;
 use quorate_statemachines::configlog::{Book, ConfigLog};
 use twox_hash::xxhash3_128::Hasher;
 
 use super::manifest::{Manifest, Part, hex};
-use crate::server::{CONTROLLER, CONTROLLER_NAME, ServerConfig, ServerFlags, claim_filled, group_id};
+use crate::server::{
+    CONTROLLER, CONTROLLER_NAME, FixedGroup, ServerConfig, ServerFlags, claim_filled, fixed_groups, group_id,
+};
 
 /// How much is read at a time.
 const PIECE: usize = 256 << 10;
@@ -91,10 +93,7 @@ pub(crate) async fn restore_node(
     let log = log.with_context(|| format!("cannot make a log in {}", dir.display()))?;
     let mut restored = Vec::new();
     for part in &manifest.groups {
-        let (id, voters) = match part.name == CONTROLLER_NAME {
-            true => (CONTROLLER, config.controllers()),
-            false => (group_id(&Gid::new(part.name.as_str())), part.nodes.iter().copied().map(NodeId).collect()),
-        };
+        let (id, voters) = place(part, config)?;
         if !voters.contains(&NodeId(node)) {
             continue;
         }
@@ -114,6 +113,21 @@ pub(crate) async fn restore_node(
     // Last: a directory that is half made is no node's.
     claim_filled(fs.as_ref(), dir, config.cluster, node)?;
     Ok(restored)
+}
+
+/// Which group of the new cluster it is, and who replicates it.
+fn place(part: &Part, config: &ServerConfig) -> anyhow::Result<(GroupId, BTreeSet<NodeId>)> {
+    let nodes: BTreeSet<NodeId> = part.nodes.iter().copied().map(NodeId).collect();
+    if part.name == CONTROLLER_NAME {
+        return Ok((CONTROLLER, config.controllers()));
+    }
+    if !part.fixed {
+        return Ok((group_id(&Gid::new(part.name.as_str())), nodes));
+    }
+    let found = fixed_groups(config).into_iter().find(|group| group.name == part.name && group.nodes == nodes);
+    let FixedGroup { id, nodes, .. } =
+        found.with_context(|| format!("the configuration has no group {} on nodes {:?}", part.name, part.nodes))?;
+    Ok((id, nodes))
 }
 
 /// The configuration log with the nodes of the new cluster in its address book.

@@ -3,6 +3,7 @@
 //! Promises: what it prints is what a server said; it fails where the server does, and says whether a change can have
 //! happened.
 
+mod masters;
 mod nodes;
 mod show;
 
@@ -130,9 +131,11 @@ enum Ctl {
     },
     #[command(flatten)]
     Nodes(nodes::NodesCommand),
+    #[command(flatten)]
+    Masters(masters::MastersCommand),
     /// Hands a group's leadership to a node.
     Transfer {
-        /// The group; `controller` is the configuration log's.
+        /// The group; `controller` is the configuration log's, `masters` the masters'.
         group: String,
         /// The node.
         to: u64,
@@ -178,6 +181,11 @@ pub async fn run(flags: &CtlFlags) -> anyhow::Result<()> {
         nodes::run(&clients, command, flags.json).await?.print(flags.json);
         return Ok(());
     }
+    if let Ctl::Masters(command) = &flags.command {
+        let timeout = Duration::from_millis(flags.timeout);
+        masters::run(&flags.servers, &flags.tls, command, timeout).await?.print(flags.json);
+        return Ok(());
+    }
     let mut client = first(&clients).await?;
     let said = match flags.command.clone() {
         Ctl::Get { key, max_staleness } => {
@@ -212,7 +220,7 @@ pub async fn run(flags: &CtlFlags) -> anyhow::Result<()> {
             client.transfer(proto::TransferRequest { group, to, timeout_ms }).await.map_err(told)?;
             show::Said { json: json!({ "leader": to }), text: format!("node {to} leads") }
         }
-        Ctl::Status | Ctl::Snapshot { .. } | Ctl::Backup { .. } | Ctl::Nodes(_) => return Ok(()),
+        Ctl::Status | Ctl::Snapshot { .. } | Ctl::Backup { .. } | Ctl::Nodes(_) | Ctl::Masters(_) => return Ok(()),
     };
     said.print(flags.json);
     Ok(())

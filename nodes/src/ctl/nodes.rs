@@ -146,9 +146,11 @@ async fn replace_node(
     }
     let number = client.replace_node(proto::ReplaceNodeRequest { old, new }).await.map_err(told)?.into_inner().number;
     let concerns = |placement: &&Placement| {
-        [old, new].iter().any(|node| {
+        // Those that the file names stay where they are.
+        let moves = |node: &u64| {
             [&placement.wanted, &placement.voters, &placement.learners].iter().any(|nodes| nodes.contains(node))
-        })
+        };
+        !placement.fixed && [old, new].iter().any(moves)
     };
     let done = |placement: &Placement| {
         let takes_part = placement.voters.contains(&old) || placement.learners.contains(&old);
@@ -248,7 +250,7 @@ pub(super) fn show(reply: &NodesReply) -> Said {
     let mut groups = table(&["group", "to be on", "voters", "learners", "leader", "state"]);
     let mut json_groups = Vec::new();
     for placement in &reply.groups {
-        let Placement { group, wanted, voters, learners, leader, settled, left } = placement;
+        let Placement { group, wanted, voters, learners, leader, settled, left, .. } = placement;
         let state = match (settled, leader) {
             (true, _) => "settled",
             (false, None) => "without a leader",

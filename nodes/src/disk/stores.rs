@@ -59,8 +59,12 @@ impl Stores {
             tokio::task::spawn_blocking(move || DiskLog::open(fs, env, &dir, options))
         };
         let log = opening.await?.context("cannot open the log")?;
-        let disk = Disk { fs, env, snapshots: dir.join("snapshots"), log };
-        Ok(Stores { disk: Some(disk), known: Mutex::default() })
+        Ok(Stores::over(fs, env, dir.join("snapshots"), log))
+    }
+
+    /// On a log that is open, with snapshots in a directory of their own.
+    pub(crate) fn over(fs: Arc<dyn Fs>, env: Arc<dyn Env>, snapshots: PathBuf, log: Arc<DiskLog>) -> Stores {
+        Stores { disk: Some(Disk { fs, env, snapshots, log }), known: Mutex::default() }
     }
 
     /// What a replica of `group` is made of.

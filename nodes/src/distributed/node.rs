@@ -22,7 +22,7 @@ const MESSAGE_BYTES_MAX: usize = 8 << 20;
 pub struct DistributedNode {
     roster: Roster,
     post: Arc<PostTransport>,
-    hosting: Hosting,
+    hosting: Arc<Hosting>,
 }
 
 impl fmt::Debug for DistributedNode {
@@ -57,7 +57,7 @@ impl DistributedNode {
         let post = PostTransport::new(config, Arc::clone(&env), lines);
         let transport = Arc::clone(&post) as Arc<dyn Transport>;
         let host = Host::new(HostConfig { node, cluster }, Arc::clone(&env), transport);
-        Ok(DistributedNode { roster, post, hosting: Hosting::new(host, env, stores, group, failure) })
+        Ok(DistributedNode { roster, post, hosting: Arc::new(Hosting::new(host, env, stores, group, failure)) })
     }
 
     /// Starts this node's replica of a group, which all of `voters` make with the same voters.
@@ -89,7 +89,7 @@ impl DistributedNode {
     }
 
     /// This node's replicas.
-    pub(crate) fn hosting(&self) -> &Hosting {
+    pub(crate) fn hosting(&self) -> &Arc<Hosting> {
         &self.hosting
     }
 

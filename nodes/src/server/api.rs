@@ -8,10 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate::sessions::Stamp;
-use quorate::snapshot::Snapshot;
 use quorate::transport::Change as AdminChange;
 use quorate::transport::grpc::GrpcTransport;
-use quorate::{AdminError, ClientId, Consistency, Described, Group, NodeId, RemoteGroup, StateMachine};
+use quorate::{AdminError, ClientId, Consistency, NodeId, WriteOptions};
 use quorate_statemachines::configlog::{self, Command, NodeChange, NodeRefusal, Query, Refusal, server_node};
 use quorate_statemachines::kv::{Json, KvAnswer, KvMachine, KvOp, KvQuery, Outcome};
 use quorate_statemachines::{Gid, ShardId};
@@ -24,12 +23,14 @@ use tonic::{Request, Response, Status, Streaming};
 use super::config::ServerConfig;
 use super::copy::{self, PieceStream};
 use super::groups::{CONTROLLER_NAME, Groups, group_id};
+use super::hosted::Hosted;
+use super::masters::{PrimaryStream, Role};
 use super::multiplex::{self, AnswerStream};
 use super::nodes;
-use super::outcome::{TIMEOUT, json, malformed, rejected, status_of, timeout, unknown};
+use super::outcome::{TIMEOUT, json, malformed, read_failed, rejected, status_of, timeout, unknown, write_failed};
 use super::proto::change_request::Change;
 use super::proto::quorate_server::{Quorate, QuorateServer};
-use super::proto::{self, change_reply};
+use super::proto::{self, change_reply, read_request};
 use crate::kv::{KvClient, Reach, ScanRange};
 use crate::served::Served;
 
@@ -49,6 +50,7 @@ struct Parts {
     client: Arc<KvClient>,
     groups: Arc<Groups>,
     transport: Arc<GrpcTransport>,
+    ending: watch::Sender<bool>,
 }
 
 /// Where clients are answered.
@@ -81,7 +83,8 @@ impl Api {
         transport: Arc<GrpcTransport>,
     ) -> Self {
         let node = NodeId(config.node.unwrap_or_default());
-        Api(Arc::new(Parts { node, cluster: config.cluster, client, groups, transport }))
+        let ending = watch::channel(false).0;
+        Api(Arc::new(Parts { node, cluster: config.cluster, client, groups, transport, ending }))
     }
 
     /// Answers at `address`.
@@ -92,7 +95,7 @@ impl Api {
         }
         let incoming = TcpIncoming::bind(address)?.with_nodelay(Some(true));
         let address = incoming.local_addr()?;
-        let (stop, mut stopping) = watch::channel(false);
+        let (stop, mut stopping) = (self.0.ending.clone(), self.0.ending.subscribe());
         let service = QuorateServer::new(self.clone());
         let task = tokio::spawn(async move {
             let stopped = async move {
@@ -108,21 +111,23 @@ impl Api {
     /// What this node knows of itself.
     pub(super) fn status(&self) -> proto::StatusReply {
         let parts = &self.0;
-        let mut replicas = Vec::new();
-        if let Some(group) = parts.groups.configs().running() {
-            replicas.push(replica(CONTROLLER_NAME, &group));
-        }
-        for (gid, served) in parts.groups.known().all() {
-            if let Some(group) = served.running() {
-                replicas.push(replica(&gid.0, &group));
-            }
-        }
+        let all = parts.groups.all().into_iter();
+        let replicas = all.filter_map(|(name, group)| group.replica(&name)).collect();
+        let master = parts.groups.fixed().masters().and_then(Role::standing);
         let peers = parts.transport.peers().into_iter().map(|(node, peer)| proto::Peer {
             node: node.0,
             address: peer.address,
             connected: peer.connected,
         });
-        proto::StatusReply { node: parts.node.0, cluster: parts.cluster, replicas, peers: peers.collect() }
+        proto::StatusReply { node: parts.node.0, cluster: parts.cluster, replicas, peers: peers.collect(), master }
+    }
+
+    /// Brings this node's own gauges up to date; the groups' are their host's.
+    pub(super) fn sample_metrics(&self) {
+        if let Some(master) = self.0.groups.fixed().masters().and_then(Role::standing) {
+            metrics::gauge!("quorate_master_epoch").set(master.epoch.unwrap_or_default() as f64);
+            metrics::gauge!("quorate_master_primary").set(if master.epoch.is_some() { 1.0 } else { 0.0 });
+        }
     }
 
     /// Whether the configuration log answers: then this node can serve.
@@ -170,10 +175,27 @@ impl Api {
         Ok(nodes::placements(&parts.groups, book, config.unwrap_or_default()).await)
     }
 
-    fn group(&self, name: &str) -> Result<Arc<Served<KvMachine>>, Status> {
-        let group = self.0.groups.known().get(&Gid::new(name));
-        group.ok_or_else(|| rejected(Status::not_found(format!("there is no group {name}"))))
+    fn group(&self, name: &str) -> Result<Arc<dyn Hosted>, Status> {
+        self.0.groups.any(name).ok_or_else(|| no_group(name))
     }
+
+    fn machine(&self, name: &str) -> Result<Arc<dyn Hosted>, Status> {
+        self.0.groups.fixed().machine(name).ok_or_else(|| no_group(name))
+    }
+
+    fn role(&self) -> Result<&Role, Status> {
+        let none = || rejected(Status::failed_precondition("this cluster has no masters, as far as this node knows"));
+        self.0.groups.fixed().masters().ok_or_else(none)
+    }
+}
+
+fn no_group(name: &str) -> Status {
+    rejected(Status::not_found(format!("there is no group {name}")))
+}
+
+fn stamp(session: Option<proto::Session>) -> Option<Stamp> {
+    let proto::Session { client, seq, acked } = session?;
+    Some(Stamp { client: ClientId::new(client), seq, acked })
 }
 
 /// Refuses a group in which something moves. One that has settled cannot go on before the configuration log does.
@@ -188,44 +210,8 @@ async fn check_settled(name: &str, served: &Served<KvMachine>, number: u64, time
     }
 }
 
-/// A copy of the replica on this node.
-async fn copy_here<M: StateMachine>(name: &str, served: &Served<M>, timeout: Duration) -> Result<Snapshot, Status> {
-    let here = served.here().ok_or_else(|| nowhere(name))?;
-    here.copy(timeout).await.map_err(|error| rejected(Status::unavailable(error.to_string())))
-}
-
 fn nowhere(name: &str) -> Status {
     rejected(Status::not_found(format!("{name} has no replica on this node")))
-}
-
-fn replica<M: StateMachine>(name: &str, group: &Group<M>) -> proto::Replica {
-    let id = group.id();
-    let known = Described::from(group.status());
-    proto::Replica {
-        group: name.to_owned(),
-        id: id.0,
-        role: format!("{:?}", known.role).to_lowercase(),
-        term: known.term.0,
-        leader: known.leader.map(|node| node.0),
-        voters: known.membership.voter_ids().into_iter().map(|node| node.0).collect(),
-        learners: known.membership.learners.into_iter().map(|node| node.0).collect(),
-        last: known.last.map(|index| index.0),
-        applied: known.applied.map(|index| index.0),
-        snapshot: known.snapshot.map(|index| index.0),
-        log_bytes: known.log_bytes,
-    }
-}
-
-async fn change_remote<M: StateMachine>(
-    group: &RemoteGroup<M>,
-    change: AdminChange,
-    timeout: Duration,
-) -> Result<Response<proto::Done>, Status> {
-    match group.change(change, timeout).await {
-        Ok(()) => Ok(Response::new(proto::Done {})),
-        Err(error @ AdminError::Rejected(_)) => Err(rejected(Status::failed_precondition(error.to_string()))),
-        Err(error) => Err(unknown(Status::unknown(error.to_string()))),
-    }
 }
 
 #[tonic::async_trait]
@@ -260,12 +246,7 @@ impl Quorate for Api {
                 KvOp::Cas { key, from: json(&from)?, to: json(&to)?, create_if_not_exists }
             }
         };
-        let session = session.map(|session| Stamp {
-            client: ClientId::new(session.client),
-            seq: session.seq,
-            acked: session.acked,
-        });
-        let outcome = self.0.client.execute(op, session, timeout(timeout_ms)).await;
+        let outcome = self.0.client.execute(op, stamp(session), timeout(timeout_ms)).await;
         let outcome = match outcome.map_err(|error| status_of(&error))? {
             Outcome::Put | Outcome::Appended | Outcome::Swapped | Outcome::Deleted { existed: true } => {
                 change_reply::Outcome::Done
@@ -294,6 +275,67 @@ impl Quorate for Api {
         Ok(Response::new(multiplex::answer_all(self.clone(), calls.into_inner())))
     }
 
+    async fn master(&self, request: Request<proto::MasterRequest>) -> Result<Response<proto::MasterReply>, Status> {
+        self.role()?.answer(request.into_inner()).await.map(Response::new)
+    }
+
+    type WatchPrimaryStream = PrimaryStream;
+
+    async fn watch_primary(
+        &self,
+        request: Request<proto::WatchPrimaryRequest>,
+    ) -> Result<Response<PrimaryStream>, Status> {
+        let after = request.into_inner().after_epoch;
+        self.role()?.watch(after, self.0.ending.subscribe()).await.map(Response::new)
+    }
+
+    async fn masters(&self, _: Request<proto::MastersRequest>) -> Result<Response<proto::MastersReply>, Status> {
+        let (known, beginning) = (self.0.groups.memory().book(), self.0.groups.beginning());
+        let book = if known.is_begun() { &*known } else { beginning };
+        Ok(Response::new(self.role()?.described(book).await))
+    }
+
+    async fn open_session(&self, request: Request<proto::OpenSessionRequest>) -> Result<Response<proto::Done>, Status> {
+        let proto::OpenSessionRequest { group, client, timeout_ms } = request.into_inner();
+        let opened = self.machine(&group)?.open_session(ClientId::new(client), timeout(timeout_ms)).await;
+        opened.map(|()| Response::new(proto::Done {})).map_err(|error| write_failed(&error))
+    }
+
+    async fn write(&self, request: Request<proto::WriteRequest>) -> Result<Response<proto::WriteReply>, Status> {
+        let proto::WriteRequest { group, command, session, timeout_ms } = request.into_inner();
+        let options = WriteOptions { session: stamp(session), timeout: timeout(timeout_ms) };
+        let written =
+            self.machine(&group)?.write_bytes(&command, options).await.map_err(|error| write_failed(&error))?;
+        Ok(Response::new(proto::WriteReply {
+            reply: written.reply.into(),
+            replayed: written.replayed,
+            term: written.at.term.0,
+            index: written.at.index.0,
+        }))
+    }
+
+    async fn read(&self, request: Request<proto::ReadRequest>) -> Result<Response<proto::ReadReply>, Status> {
+        let request = request.into_inner();
+        let consistency = match (request.max_staleness_ms, request.consistency()) {
+            (Some(bound), _) => Consistency::Bounded(Duration::from_millis(bound)),
+            (None, read_request::Consistency::Linearizable) => Consistency::Linearizable,
+            (None, read_request::Consistency::LinearizableHere) => Consistency::LinearizableHere,
+            (None, read_request::Consistency::Lease) => Consistency::Lease,
+            (None, read_request::Consistency::Local) => Consistency::Local,
+        };
+        let group = self.machine(&request.group)?;
+        let reply = group.read_bytes(consistency, &request.query, timeout(request.timeout_ms)).await;
+        let reply = reply.map_err(|error| read_failed(&error))?;
+        Ok(Response::new(proto::ReadReply {
+            answer: reply.answer.into(),
+            linearizable: reply.proof.linearizable,
+            staleness_ms: reply.proof.staleness.map(|age| age.as_secs_f64() * 1000.0),
+            served_by: reply.proof.served_by.0,
+            applied: reply.proof.applied.map(|index| index.0),
+            redirected: reply.proof.redirected,
+        }))
+    }
+
     async fn join(&self, request: Request<proto::JoinRequest>) -> Result<Response<proto::Numbered>, Status> {
         let proto::JoinRequest { groups, shards } = request.into_inner();
         let refused = |text: String| Err(rejected(Status::invalid_argument(text)));
@@ -306,6 +348,13 @@ impl Quorate for Api {
                 return refused(format!("group {name} has no nodes"));
             }
             let gid = Gid::new(name);
+            let fixed = self.0.groups.fixed().groups();
+            if let Some(other) = fixed.iter().find(|other| other.name == *gid.0 || other.id == group_id(&gid)) {
+                return refused(format!(
+                    "group {gid} needs another name: the configuration has a group {}",
+                    other.name
+                ));
+            }
             let same_id = |other: &Gid| *other != gid && group_id(other) == group_id(&gid);
             if let Some(other) = self.0.groups.known().all().keys().chain(joining.keys()).find(|other| same_id(other)) {
                 return refused(format!("group {gid} needs another name: it is too like {other}"));
@@ -405,11 +454,12 @@ impl Quorate for Api {
 
     async fn transfer(&self, request: Request<proto::TransferRequest>) -> Result<Response<proto::Done>, Status> {
         let proto::TransferRequest { group, to, timeout_ms } = request.into_inner();
-        let (change, timeout) = (AdminChange::Transfer(NodeId(to)), timeout(timeout_ms));
-        if group == CONTROLLER_NAME {
-            return change_remote(self.0.groups.configs().remote(), change, timeout).await;
+        let change = AdminChange::Transfer(NodeId(to));
+        match self.group(&group)?.change(change, timeout(timeout_ms)).await {
+            Ok(()) => Ok(Response::new(proto::Done {})),
+            Err(error @ AdminError::Rejected(_)) => Err(rejected(Status::failed_precondition(error.to_string()))),
+            Err(error) => Err(unknown(Status::unknown(error.to_string()))),
         }
-        change_remote(self.group(&group)?.remote(), change, timeout).await
     }
 
     type CopyStream = PieceStream;
@@ -417,15 +467,12 @@ impl Quorate for Api {
     async fn copy(&self, request: Request<proto::CopyRequest>) -> Result<Response<PieceStream>, Status> {
         let proto::CopyRequest { group: name, number, timeout_ms } = request.into_inner();
         let timeout = timeout(timeout_ms);
-        let copied = if name == CONTROLLER_NAME {
-            copy_here(&name, self.0.groups.configs(), timeout).await?
-        } else {
-            let served = self.group(&name)?;
-            if let Some(number) = number {
-                check_settled(&name, &served, number, timeout).await?;
-            }
-            copy_here(&name, &served, timeout).await?
-        };
+        let group = self.group(&name)?;
+        if let (Some(number), Some(shards)) = (number, self.0.groups.known().get(&Gid::new(name.as_str()))) {
+            check_settled(&name, &shards, number, timeout).await?;
+        }
+        let copied = group.copy(timeout).await.ok_or_else(|| nowhere(&name))?;
+        let copied = copied.map_err(|error| rejected(Status::unavailable(error.to_string())))?;
         let Some(last) = copied.meta.last else {
             return Err(rejected(Status::failed_precondition(format!("there is nothing in group {name} yet"))));
         };
@@ -434,12 +481,7 @@ impl Quorate for Api {
 
     async fn snapshot(&self, request: Request<proto::SnapshotRequest>) -> Result<Response<proto::Done>, Status> {
         let name = request.into_inner().group;
-        let nowhere = || nowhere(&name);
-        let taken = if name == CONTROLLER_NAME {
-            self.0.groups.configs().here().ok_or_else(nowhere)?.snapshot(TIMEOUT).await
-        } else {
-            self.group(&name)?.here().ok_or_else(nowhere)?.snapshot(TIMEOUT).await
-        };
+        let taken = self.group(&name)?.snapshot(TIMEOUT).await.ok_or_else(|| nowhere(&name))?;
         taken.map(|()| Response::new(proto::Done {})).map_err(|error| unknown(Status::unknown(error.to_string())))
     }
 }

@@ -3,29 +3,17 @@
 //! Promises: a change takes effect once, however often it is sent and to however many servers: it is numbered by a session;
 //! a call ends by its deadline; an error says whether a change can have happened.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quorate::env::{Env, RealEnv};
 use tokio::sync::Mutex;
-use tokio::time::Instant;
-use tonic::transport::Channel;
-use tonic::{Code, Status};
+use tonic::Status;
 
-use super::outcome::is_unknown;
 use super::proto::change_request::Change;
-use super::proto::quorate_client::QuorateClient;
 use super::proto::{self, ChangeReply, ChangeRequest, GetReply, GetRequest, Session};
+use super::servers::{Servers, millis, with_deadline};
 use super::trust::ClientTls;
-
-/// How long one server is waited for before another is asked.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// How long a connection may take.
-const CONNECT: Duration = Duration::from_secs(1);
-
-/// The pause after every server has failed once.
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a call failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -38,11 +26,18 @@ pub enum ClientError {
     Unknown(Status),
 }
 
+impl ClientError {
+    /// The same of a question, which changes nothing.
+    pub(super) fn of_question(self) -> ClientError {
+        match self {
+            ClientError::Rejected(status) | ClientError::Unknown(status) => ClientError::Rejected(status),
+        }
+    }
+}
+
 /// A client. It makes one change at a time: a session has one order.
 pub struct Client {
-    servers: Vec<QuorateClient<Channel>>,
-    /// The one that answered last.
-    good: AtomicUsize,
+    servers: Servers,
     session: String,
     seq: AtomicU64,
     changing: Mutex<()>,
@@ -68,14 +63,9 @@ impl Client {
     /// # Errors
     /// When an address is none, or there is none, or a certificate cannot be read.
     pub fn with_tls(servers: impl IntoIterator<Item = impl AsRef<str>>, tls: &ClientTls) -> anyhow::Result<Client> {
-        let connect = |server: &str| -> anyhow::Result<_> {
-            let endpoint = tls.endpoint(server)?.connect_timeout(CONNECT);
-            Ok(QuorateClient::new(endpoint.connect_lazy()))
-        };
-        let servers: Vec<_> = servers.into_iter().map(|server| connect(server.as_ref())).collect::<Result<_, _>>()?;
-        anyhow::ensure!(!servers.is_empty(), "a client needs a server");
+        let servers = Servers::new(servers, tls)?;
         let session = format!("client-{:016x}", RealEnv.random());
-        Ok(Client { servers, good: AtomicUsize::new(0), session, seq: AtomicU64::new(0), changing: Mutex::new(()) })
+        Ok(Client { servers, session, seq: AtomicU64::new(0), changing: Mutex::new(()) })
     }
 
     /// Changes a key, once.
@@ -89,11 +79,11 @@ impl Client {
         let session = Session { client: self.session.clone(), seq, acked: Some(seq - 1) };
         let request =
             ChangeRequest { key: key.to_owned(), change: Some(change), session: Some(session), timeout_ms: 0 };
-        self.ask(timeout, |mut server, left| {
+        let reply = self.servers.ask(timeout, |mut server, left| {
             let request = with_deadline(ChangeRequest { timeout_ms: millis(left), ..request.clone() }, left);
             async move { server.change(request).await }
-        })
-        .await
+        });
+        reply.await
     }
 
     /// A key's value.
@@ -107,13 +97,11 @@ impl Client {
         timeout: Duration,
     ) -> Result<GetReply, ClientError> {
         let request = GetRequest { key: key.to_owned(), max_staleness_ms: max_staleness.map(millis), timeout_ms: 0 };
-        let reply = self.ask(timeout, |mut server, left| {
+        let reply = self.servers.ask(timeout, |mut server, left| {
             let request = with_deadline(GetRequest { timeout_ms: millis(left), ..request.clone() }, left);
             async move { server.get(request).await }
         });
-        reply.await.map_err(|error| match error {
-            ClientError::Rejected(status) | ClientError::Unknown(status) => ClientError::Rejected(status),
-        })
+        reply.await.map_err(ClientError::of_question)
     }
 
     /// Who serves what.
@@ -121,64 +109,9 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn configuration(&self, timeout: Duration) -> Result<proto::ConfigurationReply, ClientError> {
-        self.ask(timeout, |mut server, left| async move {
+        let reply = self.servers.ask(timeout, |mut server, left| async move {
             server.configuration(with_deadline(proto::ConfigurationRequest {}, left)).await
-        })
-        .await
+        });
+        reply.await
     }
-
-    /// Asks one server after the other until one gives an answer that is worth something.
-    async fn ask<T, F>(
-        &self,
-        timeout: Duration,
-        call: impl Fn(QuorateClient<Channel>, Duration) -> F,
-    ) -> Result<T, ClientError>
-    where
-        F: Future<Output = Result<tonic::Response<T>, Status>>,
-    {
-        let deadline = Instant::now() + timeout;
-        let mut unknown: Option<Status> = None;
-        let mut nth = self.good.load(Ordering::Relaxed);
-        let mut failures = 0;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let at = nth % self.servers.len();
-            let Some(server) = self.servers.get(at) else {
-                return Err(ClientError::Rejected(Status::internal("a client without servers")));
-            };
-            let status = match call(server.clone(), left.min(PATIENCE)).await {
-                Ok(reply) => {
-                    self.good.store(at, Ordering::Relaxed);
-                    return Ok(reply.into_inner());
-                }
-                Err(status) => status,
-            };
-            let rejected = !is_unknown(&status);
-            if rejected && !matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded) {
-                return Err(unknown.map_or(ClientError::Rejected(status), ClientError::Unknown));
-            }
-            if !rejected {
-                unknown = Some(status.clone());
-            }
-            if deadline <= Instant::now() {
-                return Err(unknown.map_or(ClientError::Rejected(status), ClientError::Unknown));
-            }
-            nth += 1;
-            failures += 1;
-            if failures % self.servers.len() == 0 {
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
-}
-
-/// A request whose server gives up before its caller does.
-fn with_deadline<T>(message: T, left: Duration) -> tonic::Request<T> {
-    let mut request = tonic::Request::new(message);
-    request.set_timeout(left + Duration::from_millis(200));
-    request
 }

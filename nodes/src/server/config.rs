@@ -12,6 +12,8 @@ use quorate::{GroupOptions, NodeId};
 use quorate_statemachines::configlog::{Book, NodeAddresses};
 use serde::{Deserialize, Serialize};
 
+use super::machines::GroupConfig;
+use super::masters::MastersConfig;
 use super::trust::ClientsTls;
 
 /// How many nodes replicate the configuration log if the file does not say.
@@ -24,8 +26,11 @@ const ELECTION_TIMEOUT_MS: u64 = 300;
 /// The shortest: heartbeats are six to one of it, and the network needs some of that.
 const ELECTION_TIMEOUT_MS_MIN: u64 = 30;
 
+/// Often enough that a replica which has parted is found before many of its snapshots are made.
+const COMPARE_EVERY_S: u64 = 3600;
+
 /// A cluster, and which node of it this process is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerConfig {
     /// The cluster's number: nodes of another one are refused.
@@ -43,12 +48,21 @@ pub struct ServerConfig {
     /// when it is missing. All nodes are to have the same; half of it is to be three of the disk's slowest syncs or more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub election_timeout_ms: Option<u64>,
+    /// Every so many seconds the replicas of a group compare their states, if anything has happened in it. 3600 when it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compare_every_s: Option<u64>,
     /// Certificates for the connections between nodes; none for connections in the clear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsFiles>,
     /// Certificates for the connections of clients; none for connections in the clear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients_tls: Option<ClientsTls>,
+    /// Which nodes are masters; none when it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masters: Option<MastersConfig>,
+    /// Groups of machines that the program brings along, see [`ServerBuilder`](super::ServerBuilder).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupConfig>,
     /// The nodes that the cluster begins with. Later ones are told by `quorate ctl add-node`, and all of them are remembered.
     pub nodes: Vec<NodeAddress>,
 }
@@ -156,9 +170,14 @@ impl ServerConfig {
                 "election_timeout_ms is {timeout}: {ELECTION_TIMEOUT_MS_MIN} at least"
             );
         }
+        ensure!(self.compare_every_s != Some(0), "compare_every_s is 0");
         for controller in &self.controllers {
             ensure!(ids.contains(controller), "controller {controller} is none of the nodes");
         }
+        if let Some(masters) = &self.masters {
+            masters.check(&ids)?;
+        }
+        GroupConfig::check(&self.groups, &ids)?;
         Ok(())
     }
 
@@ -185,6 +204,11 @@ impl ServerConfig {
             lease_margin: upper / 10,
             ..GroupOptions::default()
         }
+    }
+
+    /// How often the replicas of a group compare their states.
+    pub(super) fn compare_every(&self) -> Duration {
+        Duration::from_secs(self.compare_every_s.unwrap_or(COMPARE_EVERY_S))
     }
 
     /// The address book of a cluster that begins with these nodes.

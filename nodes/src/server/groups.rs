@@ -22,7 +22,10 @@ use quorate_statemachines::kv::{KvDatabase, KvMachine};
 use tokio::sync::watch;
 use twox_hash::XxHash3_64;
 
+use super::compare::compare_regularly;
 use super::config::ServerConfig;
+use super::fixed::Fixed;
+use super::hosted::Hosted;
 use super::keeper::{Wishes, keep};
 use super::memory::Memory;
 use crate::kv::{Directory, Driver, DriverOptions, Reach};
@@ -72,6 +75,12 @@ impl Stores {
         opened.map_err(|error| Fatal(format!("state of {id}: {error}")))
     }
 
+    /// The same of groups whose machines keep nothing themselves.
+    pub(super) fn fixed(&self) -> crate::disk::Stores {
+        let (fs, env) = (Arc::clone(&self.fs), Arc::clone(&self.env));
+        crate::disk::Stores::over(fs, env, self.snapshots.clone(), Arc::clone(&self.log))
+    }
+
     /// Drops all files of a group that does not run here. Calling again goes on.
     async fn forget(&self, id: GroupId) -> Result<(), Fatal> {
         let fatal = |error: String| Fatal(format!("dropping the files of {id}: {error}"));
@@ -89,11 +98,13 @@ pub(super) struct Groups {
     host: Arc<Host>,
     stores: Stores,
     options: GroupOptions,
+    compare_every: Duration,
     memory: Memory,
     /// The nodes that the cluster began with, as this node was told.
     beginning: Book,
     configs: Arc<Served<ConfigLog>>,
     known: Known,
+    fixed: Fixed,
 }
 
 /// Apart from [`Groups`]: clients and drivers hold it, and must not keep the host in a circle with it.
@@ -130,12 +141,14 @@ impl Groups {
         stores: Stores,
         options: GroupOptions,
         memory: Memory,
+        fixed: Fixed,
         config: &ServerConfig,
     ) -> Arc<Groups> {
         let node = host.node();
         let configs = Arc::new(Served::elsewhere(node, host.remote(CONTROLLER, config.controllers())));
         let beginning = config.book();
-        Arc::new(Groups { node, host, stores, options, memory, beginning, configs, known: Known::default() })
+        let (known, compare_every) = (Known::default(), config.compare_every());
+        Arc::new(Groups { node, host, stores, options, compare_every, memory, beginning, configs, known, fixed })
     }
 
     /// This node.
@@ -151,6 +164,29 @@ impl Groups {
     /// The shard groups.
     pub(super) fn known(&self) -> &Known {
         &self.known
+    }
+
+    /// The groups that the configuration file names.
+    pub(super) fn fixed(&self) -> &Fixed {
+        &self.fixed
+    }
+
+    /// Any group by its name.
+    pub(super) fn any(&self, name: &str) -> Option<Arc<dyn Hosted>> {
+        if name == CONTROLLER_NAME {
+            return Some(Arc::<Served<ConfigLog>>::clone(&self.configs));
+        }
+        let shards = || Some(self.known.get(&Gid::new(name))? as Arc<dyn Hosted>);
+        self.fixed.get(name).or_else(shards)
+    }
+
+    /// All groups that are known here, by their names.
+    pub(super) fn all(&self) -> Vec<(String, Arc<dyn Hosted>)> {
+        let names = [CONTROLLER_NAME.to_owned()].into_iter();
+        let names = names.chain(self.fixed.groups().iter().map(|group| group.name.clone()));
+        let named = names.filter_map(|name| Some((name.clone(), self.any(&name)?)));
+        let shards = self.known.all().into_iter().map(|(gid, served)| (gid.to_string(), served as Arc<dyn Hosted>));
+        named.chain(shards).collect()
     }
 
     /// What this node remembers of its cluster.
@@ -257,6 +293,7 @@ impl Groups {
             tracing::debug!(%id, %refusal, "the group is not new");
         }
         self.stores.env.spawn(Box::pin(keep(group.clone(), wishes)));
+        self.stores.env.spawn(Box::pin(compare_regularly(group.clone(), self.compare_every)));
         Ok(group)
     }
 

@@ -32,6 +32,11 @@ pub(super) fn count() {
     RECORDER.get_or_init(|| match PrometheusBuilder::new().install_recorder() {
         Ok(handle) => {
             quorate::metrics::describe();
+            metrics::describe_gauge!("quorate_master_primary", "1 while this node's master is the primary, else 0");
+            metrics::describe_gauge!(
+                "quorate_master_epoch",
+                "the epoch under which this node's master serves; 0 for a shadow"
+            );
             Some(handle)
         }
         Err(error) => {
@@ -93,6 +98,7 @@ async fn ready(State(shown): State<Shown>) -> impl IntoResponse {
 
 async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
     shown.host.sample_metrics();
+    shown.api.sample_metrics();
     match RECORDER.get().and_then(Option::as_ref) {
         Some(handle) => {
             handle.run_upkeep();
@@ -122,6 +128,9 @@ pub(crate) fn as_json(status: &proto::StatusReply) -> Value {
     json!({
         "node": status.node, "cluster": status.cluster, "replicas": replicas.collect::<Vec<_>>(),
         "peers": peers.collect::<Vec<_>>(),
+        "master": status.master.as_ref().map(|master| {
+            json!({ "name": master.name, "epoch": master.epoch, "primary": master.primary })
+        }),
     })
 }
 
@@ -166,11 +175,22 @@ fn render(status: &proto::StatusReply) -> String {
          td,th{{padding:.2rem .8rem;text-align:left;border-bottom:1px solid #ddd}}.bad{{background:#fdd}}</style>\
          <h1>Node {node} of cluster {cluster}</h1>\
          <table><tr><th>group<th>role<th>leader<th>term<th>voters<th>applied<th>lag<th>snapshot<th>log bytes\n{rows}</table>\
-         <table><tr><th>peer<th>address<th>state\n{peers}</table>\
+         {master}<table><tr><th>peer<th>address<th>state\n{peers}</table>\
          <p>For programs: <a href=/status>/status</a>, <a href=/metrics>/metrics</a>, <a href=/ready>/ready</a>.</html>\n",
         node = status.node,
         cluster = status.cluster,
+        master = status.master.as_ref().map(master).unwrap_or_default(),
     )
+}
+
+fn master(master: &proto::MasterStanding) -> String {
+    let proto::MasterStanding { name, epoch, primary } = master;
+    let standing = match (epoch, primary) {
+        (Some(epoch), _) => format!("is the primary of epoch {epoch}"),
+        (None, Some(primary)) => format!("is a shadow of {}", escape(primary)),
+        (None, None) => "knows no primary".to_owned(),
+    };
+    format!("<p>Master {} {standing}.\n", escape(name))
 }
 
 fn escape(text: &str) -> String {
@@ -188,5 +208,16 @@ mod tests {
         let page = render(&status);
         assert!(page.contains("<tr class=bad><td>&lt;g1&gt;"), "{page}");
         assert_eq!(as_json(&status)["replicas"][0]["lag"], 5);
+    }
+
+    #[test]
+    fn a_master_says_what_it_is() {
+        let page = |epoch, primary: Option<&str>| {
+            let standing = proto::MasterStanding { name: "n1".into(), epoch, primary: primary.map(Into::into) };
+            render(&proto::StatusReply { master: Some(standing), ..Default::default() })
+        };
+        assert!(page(Some(3), Some("n1")).contains("Master n1 is the primary of epoch 3"));
+        assert!(page(None, Some("n2")).contains("Master n1 is a shadow of n2"));
+        assert!(page(None, None).contains("Master n1 knows no primary"));
     }
 }

@@ -3,7 +3,7 @@
 //! Promises: what was remembered survives a crash. The configuration log is right where it is reached; this is what it is
 //! reached by, when the configuration file knows none of today's nodes any more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,6 +31,9 @@ struct Remembered {
     left: BTreeSet<u64>,
     /// Groups of which files may still be here that nobody needs.
     dropping: BTreeSet<u64>,
+    /// Groups that the configuration file names, and the nodes that it had for them when it named them first.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    fixed: BTreeMap<String, BTreeSet<NodeId>>,
 }
 
 /// A node's memory.
@@ -52,8 +55,8 @@ impl Memory {
             ensure!(held.format == FORMAT, "{} has format {}; this is {FORMAT}", path.display(), held.format);
             held
         } else {
-            let (book, left, dropping) = Default::default();
-            Remembered { format: FORMAT, joined: joining, book, left, dropping }
+            let (book, left, dropping, fixed) = Default::default();
+            Remembered { format: FORMAT, joined: joining, book, left, dropping, fixed }
         };
         let memory = Memory { fs, path, held: Mutex::new(held) };
         if joining && !known {
@@ -112,6 +115,28 @@ impl Memory {
         })
     }
 
+    /// A group that the configuration file names has these nodes, for good.
+    ///
+    /// # Errors
+    /// When it had others before.
+    pub(super) fn fix(&self, group: &str, nodes: &BTreeSet<NodeId>) -> anyhow::Result<()> {
+        let known = self.held().fixed.get(group).cloned();
+        match known {
+            Some(known) => {
+                let names =
+                    |nodes: &BTreeSet<NodeId>| nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                ensure!(
+                    known == *nodes,
+                    "{group} is on {} already and cannot be on {}: its nodes are chosen once",
+                    names(&known),
+                    names(nodes)
+                );
+                Ok(())
+            }
+            None => Ok(self.change(|remembered| _ = remembered.fixed.insert(group.to_owned(), nodes.clone()))?),
+        }
+    }
+
     /// Whether files of the group are being dropped.
     pub(super) fn is_dropping(&self, group: GroupId) -> bool {
         self.held().dropping.contains(&group.0)
@@ -158,6 +183,18 @@ mod tests {
         assert!(memory.is_dropping(GroupId(7)) && !memory.may_found(GroupId(7)));
         memory.dropped(GroupId(7)).expect("it is noted");
         assert!(!memory.is_dropping(GroupId(7)) && !memory.may_found(GroupId(7)), "never again");
+    }
+
+    #[test]
+    fn the_nodes_of_a_fixed_group_are_chosen_once() {
+        let fs: Arc<dyn Fs> = Arc::new(SimFs::new());
+        let memory = open(&fs, false);
+        let fix = |memory: &Memory, nodes: &[u64]| memory.fix("masters", &nodes.iter().copied().map(NodeId).collect());
+        fix(&memory, &[1, 2]).expect("the first time");
+        let memory = open(&fs, false);
+        fix(&memory, &[2, 1]).expect("the same");
+        let refusal = fix(&memory, &[1, 2, 3]).expect_err("others").to_string();
+        assert!(refusal.contains("on n1, n2 already"), "{refusal}");
     }
 
     #[test]

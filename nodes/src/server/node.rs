@@ -3,31 +3,29 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use quorate::env::{BoxFuture, Env, RealEnv};
+use quorate::env::{Env, RealEnv};
 use quorate::fs::{Fs, RealFs};
 use quorate::log::{DiskLog, DiskLogOptions};
 use quorate::transport::grpc::{GrpcConfig, GrpcLimits, GrpcServer, GrpcTransport, Tls};
 use quorate::types::Incarnation;
-use quorate::{Fatal, Host, HostConfig, NodeId, Role};
+use quorate::{Fatal, Host, HostConfig, NodeId};
 use quorate_statemachines::configlog::ConfigLog;
 use quorate_statemachines::kv::{KvDatabase, KvDatabaseOptions};
 use tokio::sync::watch;
 
 use super::api::Api;
 use super::config::{ServerConfig, TlsFiles};
+use super::fixed::Fixed;
 use super::follow::{Follower, add_peers};
 use super::groups::{Groups, Stores};
 use super::http::{self, Http};
+use super::machines::{Kinds, ServerBuilder};
 use super::memory::Memory;
 use super::trust::ClientsTls;
 use super::{api, identity};
 use crate::kv::{Directory, KvClient, Reach};
-
-/// How long handing leadership over may take when the node ends.
-const HAND_OVER: Duration = Duration::from_secs(2);
 
 /// A running node.
 pub struct Server {
@@ -67,6 +65,16 @@ impl Server {
     /// When the data directory is not this node's, is in use or is damaged, when an address is taken, when certificates cannot
     /// be read, or when the node was removed from its cluster.
     pub async fn start(config: &ServerConfig, start: Start) -> anyhow::Result<Server> {
+        Server::builder(config).start(start).await
+    }
+
+    /// The node of `config`, with machines that the program brings along.
+    pub fn builder(config: &ServerConfig) -> ServerBuilder<'_> {
+        ServerBuilder::new(config)
+    }
+
+    /// As [`Server::start`], with groups of machines that the program brings along.
+    pub(super) async fn start_with(config: &ServerConfig, kinds: Kinds, start: Start) -> anyhow::Result<Server> {
         let address = config.address()?.clone();
         let node = NodeId(address.id);
         let dir = config.data_dir.clone().context("where is the data? (--data-dir)")?;
@@ -102,7 +110,8 @@ impl Server {
         let peers = peers.with_context(|| format!("cannot listen for peers at {}", address.peer))?;
 
         let founds = memory.founds_cluster(config, node);
-        let groups = Groups::new(Arc::clone(&host), stores, config.options(), memory, config);
+        let fixed = Fixed::start(config, kinds, &host, &stores, &memory).await?;
+        let groups = Groups::new(Arc::clone(&host), stores, config.options(), memory, fixed, config);
         let follower = Follower::start(Arc::clone(&groups), Arc::clone(&transport), founds).await?;
         let configs: Arc<dyn Reach<ConfigLog>> = Arc::clone(groups.configs()) as _;
         let directory: Arc<dyn Directory> = Arc::clone(groups.known()) as _;
@@ -152,42 +161,16 @@ impl Server {
         let Server { host, log, peers, api, http, groups, following, .. } = self;
         following.abort();
         api.shutdown().await;
-        hand_over_all(&groups).await;
+        // Where nobody takes it, a leader will have to be elected.
+        let all = groups.all();
+        futures::future::join_all(all.iter().map(|(_, group)| group.hand_over())).await;
+        groups.fixed().let_go();
         host.shutdown().await;
         peers.shutdown().await;
         if let Some(http) = http {
             http.shutdown().await;
         }
         log.close().await;
-    }
-}
-
-/// Gives every group that is led here to another voter; where nobody takes it, one will have to be elected.
-async fn hand_over_all(groups: &Groups) {
-    let mut handed: Vec<BoxFuture<()>> = Vec::new();
-    if let Some(group) = groups.configs().running() {
-        handed.push(Box::pin(hand_over(group)));
-    }
-    for group in groups.known().all().into_values().filter_map(|served| served.running()) {
-        handed.push(Box::pin(hand_over(group)));
-    }
-    futures::future::join_all(handed).await;
-}
-
-async fn hand_over<M: quorate::StateMachine>(group: quorate::Group<M>) {
-    let status = group.status();
-    if status.leadership.role != Role::Leader {
-        return;
-    }
-    // The one whose log is furthest, of those with a vote.
-    let voters = status.leadership.membership.voter_ids();
-    let mut candidates = status.replication;
-    candidates.retain(|(node, _)| *node != status.node && voters.contains(node));
-    candidates.sort_by_key(|(_, matching)| std::cmp::Reverse(*matching));
-    if let Some((to, _)) = candidates.first()
-        && let Err(error) = group.transfer_leadership(*to, HAND_OVER).await
-    {
-        tracing::info!(group = %group.id(), %to, %error, "leadership was not handed over");
     }
 }
 

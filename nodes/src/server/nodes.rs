@@ -6,13 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate::{Described, Membership, NodeId, Role, StateMachine};
+use quorate::{Described, Membership, NodeId, Role};
 use quorate_statemachines::Gid;
 use quorate_statemachines::configlog::{Book, Config, NodeAddresses, server_name, server_node};
 
 use super::groups::{CONTROLLER_NAME, Groups};
 use super::proto;
-use crate::served::Served;
 
 /// How long a node may take to say what it knows of a group.
 const ASK: Duration = Duration::from_secs(1);
@@ -27,6 +26,7 @@ struct Placement {
     name: String,
     wanted: BTreeSet<NodeId>,
     left: bool,
+    fixed: bool,
     /// `None` when nobody answered.
     known: Option<Described>,
     /// The nodes that may have it.
@@ -56,51 +56,38 @@ pub(super) fn addressed(node: proto::Node) -> Result<(NodeId, NodeAddresses), St
 
 /// Asks all nodes that may know what they know.
 pub(super) async fn placements(groups: &Groups, book: Arc<Book>, config: Arc<Config>) -> Placements {
-    let known = groups.known().all();
     let controllers = if book.is_begun() { &book.controllers } else { &groups.beginning().controllers };
-    let mut placed =
-        vec![placed(CONTROLLER_NAME, controllers.clone(), false, Some(Arc::clone(groups.configs()))).await];
-    let here = config.groups.iter().map(|(gid, servers)| (gid, servers, false));
-    let left = book.left.iter().map(|(gid, servers)| (gid, servers, true));
-    let shards: BTreeMap<&Gid, _> = here.chain(left).map(|(gid, servers, left)| (gid, (servers, left))).collect();
+    let controller = Wanted { name: CONTROLLER_NAME, nodes: controllers.clone(), left: false, fixed: false };
+    let fixed = groups.fixed().groups().iter();
+    let fixed = fixed.map(|group| Wanted { name: &group.name, nodes: group.nodes.clone(), left: false, fixed: true });
+    let here = config.groups.iter().map(|(gid, servers)| (gid, (servers, false)));
+    let left = book.left.iter().map(|(gid, servers)| (gid, (servers, true)));
+    let shards: BTreeMap<&Gid, _> = here.chain(left).collect();
     let shards = shards.into_iter().map(|(gid, (servers, left))| {
-        let wanted = servers.iter().filter_map(|name| server_node(name)).collect();
-        placed_shards(gid, wanted, left, known.get(gid).cloned())
+        let nodes = servers.iter().filter_map(|name| server_node(name)).collect();
+        Wanted { name: &gid.0, nodes, left, fixed: false }
     });
-    placed.extend(futures::future::join_all(shards).await);
+    let all = [controller].into_iter().chain(fixed).chain(shards);
+    let placed = futures::future::join_all(all.map(|wanted| placed(wanted, groups))).await;
     Placements { book, groups: placed }
 }
 
-async fn placed_shards<M: StateMachine>(
-    gid: &Gid,
-    wanted: BTreeSet<NodeId>,
+struct Wanted<'a> {
+    name: &'a str,
+    nodes: BTreeSet<NodeId>,
     left: bool,
-    served: Option<Arc<Served<M>>>,
-) -> Placement {
-    placed(&gid.0, wanted, left, served).await
+    fixed: bool,
 }
 
-async fn placed<M: StateMachine>(
-    name: &str,
-    wanted: BTreeSet<NodeId>,
-    left: bool,
-    served: Option<Arc<Served<M>>>,
-) -> Placement {
-    let mut asked = wanted.clone();
+async fn placed(wanted: Wanted<'_>, groups: &Groups) -> Placement {
+    let Wanted { name, nodes, left, fixed } = wanted;
+    let mut asked = nodes.clone();
     let mut known = None;
-    if let Some(served) = served {
-        asked.extend(served.remote().nodes());
-        known = describe(&served, &asked).await;
+    if let Some(group) = groups.any(name) {
+        asked.extend(group.nodes());
+        known = group.described(&asked, ASK).await;
     }
-    Placement { name: name.to_owned(), wanted, left, known, asked }
-}
-
-/// What the leader says of a group, or else who has heard most.
-async fn describe<M: StateMachine>(served: &Served<M>, nodes: &BTreeSet<NodeId>) -> Option<Described> {
-    let own = served.running().map(|group| Described::from(group.status()));
-    let others = nodes.iter().map(|node| served.remote().describe(*node, ASK));
-    let others = futures::future::join_all(others).await.into_iter().filter_map(Result::ok);
-    own.into_iter().chain(others).max_by_key(|known| (known.role == Role::Leader, known.term, known.last))
+    Placement { name: name.to_owned(), wanted: nodes, left, fixed, known, asked }
 }
 
 impl Placement {
@@ -134,6 +121,7 @@ impl Placement {
             leader: self.known.as_ref().and_then(|known| known.leader).map(|node| node.0),
             settled: self.is_settled(),
             left: self.left,
+            fixed: self.fixed,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use quorate::{ReadError, Rejected, WriteError};
 use quorate_statemachines::kv::Json;
 use tonic::Status;
 
@@ -62,6 +63,33 @@ pub(super) fn status_of(error: &KvError) -> Status {
         KvError::SessionWindow | KvError::SessionExpired | KvError::Unknown(_) => Status::unknown(text),
     };
     if error.is_definite() { rejected(status) } else { unknown(status) }
+}
+
+fn rejected_by(cause: &Rejected) -> Status {
+    let text = cause.to_string();
+    rejected(match cause {
+        Rejected::Invalid(_) => Status::invalid_argument(text),
+        // Whoever sends it again opens a session first.
+        Rejected::Session(_) => Status::aborted(text),
+        _ => Status::unavailable(text),
+    })
+}
+
+/// How a failed write to a group of the program's own machine is told.
+pub(super) fn write_failed(error: &WriteError) -> Status {
+    match error {
+        WriteError::Rejected(cause) => rejected_by(cause),
+        other => unknown(Status::unknown(other.to_string())),
+    }
+}
+
+/// The same of a read.
+pub(super) fn read_failed(error: &ReadError) -> Status {
+    match error {
+        ReadError::Rejected(cause) => rejected_by(cause),
+        ReadError::Deadline(_) => rejected(Status::deadline_exceeded(error.to_string())),
+        ReadError::Fatal(_) => rejected(Status::unavailable(error.to_string())),
+    }
 }
 
 #[cfg(test)]

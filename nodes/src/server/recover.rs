@@ -13,10 +13,12 @@ use quorate::fs::{Fs, RealFs};
 use quorate::{GroupOptions, LogId, NodeId, Recovery, Remains};
 use quorate_statemachines::Gid;
 use quorate_statemachines::configlog::ConfigLog;
+use quorate_statemachines::master::MasterMachine;
 
 use super::config::{ServerConfig, ServerFlags};
 use super::groups::{CONTROLLER, CONTROLLER_NAME, Stores, group_id};
 use super::identity;
+use super::masters::{MASTERS, MASTERS_NAME};
 use super::node::open_stores;
 
 /// `quorate recover`'s flags.
@@ -31,7 +33,7 @@ pub struct RecoverFlags {
     /// Where this node keeps everything.
     #[arg(long)]
     data_dir: Option<PathBuf>,
-    /// The group that has lost its quorum; `controller` is the configuration log's.
+    /// The group that has lost its quorum; `controller` is the configuration log's, `masters` the masters'.
     #[arg(long)]
     group: String,
     /// Make this node's replica the only one of the group. What the others have and it has not is lost, and none of them may
@@ -82,12 +84,16 @@ async fn recover_on(stores: Stores, node: NodeId, group: &str, accepted: bool) -
 
 async fn open(stores: &Stores, node: NodeId, group: &str) -> anyhow::Result<Recovery> {
     let options = GroupOptions::default();
-    let id = if group == CONTROLLER_NAME { CONTROLLER } else { group_id(&Gid::new(group)) };
+    let id = match group {
+        CONTROLLER_NAME => CONTROLLER,
+        MASTERS_NAME => MASTERS,
+        group => group_id(&Gid::new(group)),
+    };
     ensure!(stores.log.groups().contains(&id), "{node} has nothing of group {group}");
-    let opened = if id == CONTROLLER {
-        Recovery::open(node, stores.spec(id, ConfigLog::default(), &options)?).await
-    } else {
-        Recovery::open(node, stores.spec(id, stores.machine(id).await?, &options)?).await
+    let opened = match id {
+        CONTROLLER => Recovery::open(node, stores.spec(id, ConfigLog::default(), &options)?).await,
+        MASTERS => Recovery::open(node, stores.spec(id, MasterMachine::new(), &options)?).await,
+        _ => Recovery::open(node, stores.spec(id, stores.machine(id).await?, &options)?).await,
     };
     opened.with_context(|| format!("cannot read what {node} has of {group}"))
 }

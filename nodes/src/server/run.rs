@@ -4,13 +4,24 @@ use anyhow::bail;
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Server, ServerConfig, ServerFlags, Start};
+use super::{Server, ServerBuilder, ServerConfig, ServerFlags, Start};
 
 /// Runs a node until it is told to end, and ends it in good order. A second signal ends the process at once.
 ///
 /// # Errors
 /// When it cannot start, or cannot go on.
 pub async fn run(flags: &ServerFlags) -> anyhow::Result<()> {
+    run_with(flags, |server| server).await
+}
+
+/// The same with machines that the program brings along, which `bring` adds.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    flags: &ServerFlags,
+    bring: impl for<'a> FnOnce(ServerBuilder<'a>) -> ServerBuilder<'a>,
+) -> anyhow::Result<()> {
     let config = ServerConfig::read(flags)?;
     let start = match (flags.join, flags.init) {
         (true, _) => Start::Joining,
@@ -20,7 +31,7 @@ pub async fn run(flags: &ServerFlags) -> anyhow::Result<()> {
     // Before the start, which may take its time: whoever is told to end then ends.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let server = tokio::select! {
-        server = Server::start(&config, start) => server?,
+        server = bring(Server::builder(&config)).start(start) => server?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };

@@ -169,3 +169,40 @@ async fn next_of(answers: &mut Option<Streaming<Answers>>) -> Result<Option<Answ
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_to_a_server_that_hangs_ends_and_may_have_happened() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let holding = tokio::spawn(async move {
+            // It takes connections, and says nothing on them.
+            let mut held = Vec::new();
+            while let Ok((connection, _)) = listener.accept().await {
+                held.push(connection);
+            }
+        });
+        let stream = CallStream::new(&address, &ClientTls::default()).expect("a stream");
+        let get = GetRequest { key: "k".into(), max_staleness_ms: None, timeout_ms: 1 };
+        let change = ChangeRequest { key: "k".into(), change: None, session: None, timeout_ms: 1 };
+        let (got, changed) = tokio::join!(stream.get(get), stream.change(change));
+        assert!(matches!(got, Err(ClientError::Unknown(_))), "{got:?}");
+        assert!(matches!(changed, Err(ClientError::Unknown(_))), "{changed:?}");
+        holding.abort();
+    }
+
+    #[tokio::test]
+    async fn a_call_to_nobody_ends() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        drop(listener);
+        let stream = CallStream::new(&address, &ClientTls::default()).expect("a stream");
+        let get = GetRequest { key: "k".into(), max_staleness_ms: None, timeout_ms: 60_000 };
+        assert!(stream.get(get).await.is_err(), "nobody listens");
+    }
+}

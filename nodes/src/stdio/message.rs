@@ -27,6 +27,16 @@ pub struct Request {
 }
 
 impl Request {
+    /// What a body asks of `dest` that came in another way than as a line.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn of_body(src: &str, dest: &str, text: &str) -> Result<Request, ErrorReply> {
+        let (dest, kind, body) =
+            well_formed(&Some(dest.into()), serde_json::from_str(text)).map_err(ErrorReply::malformed)?;
+        Ok(Request { src: src.into(), dest, msg_id: None, kind, body, text: text.into() })
+    }
+
     /// The body's fields.
     pub fn fields(&self) -> Fields<'_> {
         Fields::with_text(&self.body, &self.text)

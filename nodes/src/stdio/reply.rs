@@ -116,6 +116,11 @@ impl Answer {
         }
     }
 
+    /// The body of the message that it is, but for the numbers of its delivery.
+    pub(crate) fn body(&self) -> String {
+        format!("{{\"type\":{}{}}}", to_json(&self.kind), self.tail)
+    }
+
     /// An error's answer.
     pub(crate) fn error(error: &ErrorReply) -> Self {
         let mut fields = Fields::default();

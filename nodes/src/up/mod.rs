@@ -20,7 +20,7 @@ use tonic::transport::Endpoint;
 use crate::backup::restore_node;
 use crate::server::proto::quorate_client::QuorateClient;
 use crate::server::proto::{ConfigurationRequest, Group, JoinRequest};
-use crate::server::{NodeAddress, ServerConfig, claim};
+use crate::server::{MastersConfig, NodeAddress, ServerConfig, claim};
 
 const CONFIG: &str = "quorate.toml";
 
@@ -48,6 +48,9 @@ pub struct UpFlags {
     /// How many shard groups a new cluster has, each on three of the nodes.
     #[arg(long, default_value_t = 2)]
     groups: u64,
+    /// How many of a new cluster's nodes are masters, the first ones.
+    #[arg(long, default_value_t = 0)]
+    masters: u64,
     /// How many shards a new cluster has.
     #[arg(long, default_value_t = 16)]
     shards: u32,
@@ -72,7 +75,7 @@ struct Node {
 impl UpFlags {
     /// A new cluster to be measured: one group on three nodes, which stay dead if they die.
     pub(crate) fn bench(dir: PathBuf, port: u16) -> Self {
-        UpFlags { dir, nodes: 3, groups: 1, shards: 16, port, from: None, no_restart: true }
+        UpFlags { dir, nodes: 3, groups: 1, masters: 0, shards: 16, port, from: None, no_restart: true }
     }
 }
 
@@ -195,6 +198,7 @@ fn read(path: &Path) -> anyhow::Result<ServerConfig> {
 async fn make(flags: &UpFlags, path: &Path) -> anyhow::Result<ServerConfig> {
     ensure!((1..=99).contains(&flags.nodes), "a cluster here has 1 to 99 nodes");
     ensure!(flags.groups >= 1, "a cluster needs a group");
+    ensure!(flags.masters <= flags.nodes, "{} masters need as many nodes", flags.masters);
     let last = u64::from(flags.port) + 200 + flags.nodes;
     ensure!(last <= u64::from(u16::MAX), "there are no ports from {} on for {} nodes", flags.port, flags.nodes);
     let at = |offset: u64, nth: u64| {
@@ -206,13 +210,10 @@ async fn make(flags: &UpFlags, path: &Path) -> anyhow::Result<ServerConfig> {
     let config = ServerConfig {
         // TOML's numbers have a sign.
         cluster: RealEnv.random() >> 1,
-        node: None,
-        data_dir: None,
-        controllers: Vec::new(),
-        election_timeout_ms: None,
-        tls: None,
-        clients_tls: None,
+        masters: (flags.masters > 0)
+            .then(|| MastersConfig { nodes: (1..=flags.masters).collect(), ..Default::default() }),
         nodes: (0..flags.nodes).map(node).collect(),
+        ..ServerConfig::default()
     };
     std::fs::create_dir_all(&flags.dir).with_context(|| format!("cannot make {}", flags.dir.display()))?;
     // Here and never again: a node whose directory is gone has lost its disk, and is not to be taken for a new one.

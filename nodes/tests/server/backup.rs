@@ -15,20 +15,20 @@ fn quorate() -> Command {
     Command::new(env!("CARGO_BIN_EXE_quorate"))
 }
 
-fn backup(cluster: &Cluster, dir: &Path) -> Output {
+pub(crate) fn backup(cluster: &Cluster, dir: &Path) -> Output {
     let mut command = quorate();
     command.args(["ctl", "--timeout", "30000", "--servers", &cluster.addresses().join(","), "backup"]).arg(dir);
     command.output().expect("it runs")
 }
 
-fn restore(cluster: &Cluster, nth: usize, backup: &Path) -> Output {
+pub(crate) fn restore(cluster: &Cluster, nth: usize, backup: &Path) -> Output {
     let mut command = quorate();
     command.arg("restore").arg(backup).arg("--config").arg(cluster.dir().join("quorate.toml"));
     command.arg("--node").arg((nth + 1).to_string()).arg("--data-dir").arg(cluster.data(nth));
     command.output().expect("it runs")
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 

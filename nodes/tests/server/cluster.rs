@@ -57,16 +57,7 @@ impl Cluster {
             client: addresses[nth * 2 + 1],
             http: None,
         };
-        let config = ServerConfig {
-            cluster,
-            node: None,
-            data_dir: None,
-            controllers: Vec::new(),
-            election_timeout_ms: None,
-            tls: None,
-            clients_tls: None,
-            nodes: (0..nodes).map(node).collect(),
-        };
+        let config = ServerConfig { cluster, nodes: (0..nodes).map(node).collect(), ..ServerConfig::default() };
         std::fs::write(dir.path().join("quorate.toml"), toml::to_string(&config).expect("TOML")).expect("a file");
         Cluster { dir, config, running: (0..nodes).map(|_| None).collect(), founders: nodes, flags: Vec::new() }
     }

@@ -2,7 +2,9 @@
 
 mod backup;
 mod cluster;
+mod groups;
 mod killed;
+mod masters;
 mod membership;
 mod operated;
 mod recovered;

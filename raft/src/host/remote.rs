@@ -18,8 +18,10 @@ use crate::group::{Described, WriteOptions, Written, read_outcome};
 use crate::log::{Action, Write};
 use crate::machine::{StateMachine, decode, encode};
 use crate::reads::{Consistency, ReadReply};
-use crate::transport::{Change, ForwardedAdmin, ForwardedRead, ForwardedWrite, Reply, Request, TransportError};
-use crate::types::{GroupId, Index, NodeId};
+use crate::transport::{
+    Change, ForwardedAdmin, ForwardedRead, ForwardedWrite, Reply, Request, TransportError, WriteOutcome,
+};
+use crate::types::{ClientId, GroupId, Index, NodeId};
 
 /// How often the node asked may hand a call on: to the leader that it knows, and once more if that one was deposed.
 const HOPS: u8 = 2;
@@ -92,20 +94,16 @@ impl<M: StateMachine> RemoteGroup<M> {
     /// # Errors
     /// As [`crate::Group::write`]; `Rejected(NoLeader)` when no node could be reached.
     pub async fn write(&self, command: &M::Command, options: WriteOptions) -> Result<Written<M::Reply>, WriteError> {
-        let writes = vec![Write { session: options.session, action: Action::Apply(encode(command)) }];
-        let deadline = self.way.env.now() + options.timeout;
-        let ask = |timeout| Request::Write(ForwardedWrite { writes: writes.clone(), hops_left: HOPS, timeout });
-        let outcomes = match self.way.ask(deadline, ask).await {
-            Ok(Reply::Write(result)) => result?,
-            Ok(_) => return Err(Unknown::AnswerLost("another question was answered".into()).into()),
-            Err(Failed::Refused(cause)) => return Err(cause.into()),
-            Err(Failed::Lost(text)) => return Err(Unknown::AnswerLost(text).into()),
-        };
-        let one: Result<[_; 1], _> = outcomes.try_into();
-        match one {
-            Ok([outcome]) => read_outcome(outcome?),
-            Err(_) => Err(Unknown::AnswerLost("several writes were answered for".into()).into()),
-        }
+        let write = Write { session: options.session, action: Action::Apply(encode(command)) };
+        read_outcome(self.way.write(write, options.timeout).await?)
+    }
+
+    /// As [`crate::Group::open_session`], through one node after the other until one takes it.
+    ///
+    /// # Errors
+    /// As [`RemoteGroup::write`].
+    pub async fn open_session(&self, client: ClientId, timeout: Duration) -> Result<(), WriteError> {
+        self.way.write(Write { session: None, action: Action::OpenSession(client) }, timeout).await.map(drop)
     }
 
     /// As [`crate::Group::read`], answered by one of the nodes, which is asked for `consistency` itself: `Local`, `Bounded`
@@ -190,6 +188,23 @@ impl Way {
 
     fn leader(&self) -> MutexGuard<'_, Option<NodeId>> {
         self.leader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn write(&self, write: Write, timeout: Duration) -> Result<WriteOutcome, WriteError> {
+        let writes = vec![write];
+        let deadline = self.env.now() + timeout;
+        let ask = |timeout| Request::Write(ForwardedWrite { writes: writes.clone(), hops_left: HOPS, timeout });
+        let outcomes = match self.ask(deadline, ask).await {
+            Ok(Reply::Write(result)) => result?,
+            Ok(_) => return Err(Unknown::AnswerLost("another question was answered".into()).into()),
+            Err(Failed::Refused(cause)) => return Err(cause.into()),
+            Err(Failed::Lost(text)) => return Err(Unknown::AnswerLost(text).into()),
+        };
+        let one: Result<[_; 1], _> = outcomes.try_into();
+        match one {
+            Ok([outcome]) => outcome,
+            Err(_) => Err(Unknown::AnswerLost("several writes were answered for".into()).into()),
+        }
     }
 
     /// Asks the leader, or whoever can hand on to it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 use quorate::NodeId;
-use quorate::machine::{EntryContext, StateMachine};
+use quorate::machine::{EntryContext, StateDigest, StateMachine, snapshot_digest};
 use quorate::snapshot::{Records, SnapshotReader, SnapshotView, read_records};
 
 use super::book::{replace_in, serving};
@@ -207,6 +207,10 @@ impl StateMachine for ConfigLog {
             Query::After(number) => Answer::Config(self.after(number)),
             Query::Book => Answer::Book(Arc::clone(&self.book)),
         }
+    }
+
+    fn digest(&self) -> Option<StateDigest> {
+        Some(snapshot_digest(self.snapshot()))
     }
 
     fn snapshot(&self) -> Box<dyn SnapshotView> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 use quorate::sessions::Table;
+use twox_hash::XxHash3_64;
 
 use super::command::{KvOp, Outcome};
 use super::query::Scan;
@@ -14,11 +15,12 @@ use super::value::Json;
 /// How many bytes one scan answers at most, about.
 const SCAN_BYTES_MAX: usize = 4 << 20;
 
-/// Invariant: `bytes` is the sum over all keys of [`size`].
+/// Invariants: `bytes` is the sum over all keys of [`size`], and `digest` the wrapping sum of [`print`](print()).
 #[derive(Clone, Debug)]
 pub(super) struct Contents {
     keys: Keys,
     bytes: u64,
+    digest: u64,
     pub(super) sessions: Table,
 }
 
@@ -27,9 +29,38 @@ pub(super) fn size(key: &str, value: &Json) -> usize {
     key.len() + value.text().len()
 }
 
+/// What a key and its value are known by in a digest, which is a sum: so it follows from what is there, whatever way it came.
+fn print(key: &str, value: &Json) -> u64 {
+    let (key, value) = (XxHash3_64::oneshot(key.as_bytes()), XxHash3_64::oneshot(value.text().as_bytes()));
+    XxHash3_64::oneshot(&(u128::from(key) << 64 | u128::from(value)).to_le_bytes())
+}
+
 impl Contents {
-    pub(super) fn holding(keys: Keys, bytes: u64, sessions: Table) -> Self {
-        Contents { keys, bytes, sessions }
+    pub(super) fn empty(keys: Keys, sessions: Table) -> Self {
+        Contents { keys, bytes: 0, digest: 0, sessions }
+    }
+
+    /// What is stored. Without a `digest`, which older programs have not stored, all keys are read for it.
+    pub(super) fn stored(keys: Keys, bytes: u64, digest: Option<u64>, sessions: Table) -> Self {
+        let all =
+            || keys.range(Bound::Unbounded).fold(0_u64, |sum, (key, value)| sum.wrapping_add(print(&key, &value)));
+        let digest = digest.unwrap_or_else(all);
+        Contents { keys, bytes, digest, sessions }
+    }
+
+    /// A digest of the keys and their values: the same for the same ones.
+    pub(super) fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    fn count(&mut self, key: &str, value: &Json) {
+        self.bytes += size(key, value) as u64;
+        self.digest = self.digest.wrapping_add(print(key, value));
+    }
+
+    fn discount(&mut self, key: &str, value: &Json) {
+        self.bytes -= size(key, value) as u64;
+        self.digest = self.digest.wrapping_sub(print(key, value));
     }
 
     pub(super) fn len(&self) -> usize {
@@ -45,26 +76,26 @@ impl Contents {
     }
 
     pub(super) fn put(&mut self, key: Arc<str>, value: Json) {
-        self.bytes += size(&key, &value) as u64;
+        self.count(&key, &value);
         if let Some(old) = self.keys.insert(Arc::clone(&key), value) {
-            self.bytes -= size(&key, &old) as u64;
+            self.discount(&key, &old);
         }
     }
 
     pub(super) fn remove(&mut self, key: &str) -> bool {
         let Some(old) = self.keys.remove(key) else { return false };
-        self.bytes -= size(key, &old) as u64;
+        self.discount(key, &old);
         true
     }
 
     /// Adds a key that comes after all others, as a snapshot gives them.
     pub(super) fn append(&mut self, key: Arc<str>, value: Json) {
-        match &mut self.keys {
-            Keys::Memory(_) => self.put(key, value),
-            Keys::Disk(keys) => {
-                self.bytes += size(&key, &value) as u64;
-                keys.append(key, value);
-            }
+        if self.disk().is_none() {
+            return self.put(key, value);
+        }
+        self.count(&key, &value);
+        if let Some(keys) = self.disk_mut() {
+            keys.append(key, value);
         }
     }
 

@@ -136,7 +136,7 @@ impl Found<'_> {
 }
 
 impl StoredCopies for Found<'_> {
-    fn load(&self, copy: CopyId, keys: u64, bytes: u64) -> io::Result<(Contents, Marks)> {
+    fn load(&self, copy: CopyId, keys: u64, bytes: u64, digest: Option<u64>) -> io::Result<(Contents, Marks)> {
         let long = self.records::<(Arc<str>, Json)>(copy, Part::LongKeys).collect::<io::Result<OrdMap<_, _>>>()?;
         let mut sessions = Table::new(self.blank.session_ttl);
         for session in self.records::<SessionRecord>(copy, Part::Sessions) {
@@ -149,7 +149,7 @@ impl StoredCopies for Found<'_> {
         }
         let keys = usize::try_from(keys).map_err(io::Error::other)?;
         let keys = Keys::Disk(DiskKeys::found(self.space, copy, keys, long, self.image));
-        Ok((Contents::holding(keys, bytes, sessions), marks))
+        Ok((Contents::stored(keys, bytes, digest, sessions), marks))
     }
 }
 

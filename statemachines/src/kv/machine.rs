@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use imbl::OrdMap;
 use quorate::GroupId;
-use quorate::machine::{Durable, EntryContext, StateMachine};
+use quorate::machine::{Durable, EntryContext, StateDigest, StateMachine};
 use quorate::sessions::DEFAULT_TTL;
 use quorate::snapshot::{SnapshotReader, SnapshotView};
 
@@ -132,6 +132,10 @@ impl StateMachine for KvMachine {
                 KvAnswer::Installed(state.has_installed(shard, &source, lost_at))
             }
         }
+    }
+
+    fn digest(&self) -> Option<StateDigest> {
+        Some(snapshot::digest(self.state.clone()))
     }
 
     fn snapshot(&self) -> Box<dyn SnapshotView> {

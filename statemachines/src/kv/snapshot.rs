@@ -5,16 +5,19 @@
 //! Promises: a state read back behaves like the one written, in every command and answer; a stream cut short is an error,
 //! even when it is cut between two records.
 
+use std::hash::Hasher;
 use std::io;
 use std::iter::once;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use quorate::machine::{StateDigest, encode};
 use quorate::planted::{self, Bug};
 use quorate::sessions::SessionRecord;
 use quorate::snapshot::{Records, SnapshotReader, SnapshotView, read_records};
 use quorate::types::{Index, LogTime};
 use serde::{Deserialize, Serialize};
+use twox_hash::XxHash3_64;
 
 use super::contents::Contents;
 use super::lost::Lost;
@@ -53,11 +56,18 @@ pub(super) enum Record {
     Key(Arc<str>, Json),
     Mark(Index, Item),
     End,
-    /// In an outline, in the place of a copy's keys, sessions and marks: where they are stored.
+    /// As `Stored`, by programs that knew no digests.
     Copy {
         id: u64,
         keys: u64,
         bytes: u64,
+    },
+    /// In an outline, in the place of a copy's keys, sessions and marks: where they are stored.
+    Stored {
+        id: u64,
+        keys: u64,
+        bytes: u64,
+        digest: u64,
     },
 }
 
@@ -93,11 +103,12 @@ pub(super) struct Pull {
 
 type BoxedRecords = Box<dyn Iterator<Item = Record> + Send>;
 
-/// Whether a copy's data follows it, or is elsewhere.
+/// Whether a copy's data follows it, or is elsewhere, or only its digest counts.
 #[derive(Clone, Copy)]
 enum Form {
     Whole,
     Outline,
+    Digest,
 }
 
 pub(super) fn view(state: State) -> Box<dyn SnapshotView> {
@@ -112,6 +123,16 @@ pub(super) fn view(state: State) -> Box<dyn SnapshotView> {
 /// All but the keys, sessions and marks, which are stored.
 pub(super) fn outline(state: &State) -> Vec<Record> {
     records(state.clone(), Form::Outline).collect()
+}
+
+/// A digest of a state, of which the keys were counted one by one as they changed. The same in memory and on a disk, and
+/// whatever way the state came. Programs of different ages compare each other by it: it may not change.
+pub(super) fn digest(state: State) -> StateDigest {
+    Box::new(move || {
+        let mut hasher = XxHash3_64::new();
+        records(state, Form::Digest).for_each(|record| hasher.write(&encode(&record)));
+        Some(hasher.finish())
+    })
 }
 
 /// A view of what is on a disk: it fails if the disk does.
@@ -177,15 +198,24 @@ fn lost_records(lost: Lost, form: Form, record: impl FnOnce(Loss) -> Record) -> 
     let all = once(record(Loss { lost_at, to, since, frozen_at })).chain(contents_records(contents, form));
     match form {
         Form::Whole if planted::is(Bug::MarksNotInSnapshot) => Box::new(all),
-        Form::Whole => Box::new(all.chain(marks.into_pairs().map(|(index, item)| Record::Mark(index, item)))),
         Form::Outline => Box::new(all),
+        Form::Whole | Form::Digest => {
+            Box::new(all.chain(marks.into_pairs().map(|(index, item)| Record::Mark(index, item))))
+        }
     }
 }
 
 fn contents_records(contents: Contents, form: Form) -> BoxedRecords {
+    let stored = |id| {
+        let (keys, bytes, digest) = (contents.len() as u64, contents.bytes(), contents.digest());
+        Record::Stored { id, keys, bytes, digest }
+    };
     if let (Form::Outline, Some(disk)) = (form, contents.disk()) {
-        let (keys, bytes) = (contents.len() as u64, contents.bytes());
-        return Box::new(once(Record::Copy { id: disk.copy.0, keys, bytes }));
+        return Box::new(once(stored(disk.copy.0)));
+    }
+    if let Form::Digest = form {
+        // Where it is stored is each replica's own.
+        return Box::new(once(stored(0)).chain(contents.sessions.records().map(Record::Session)));
     }
     let sessions = contents.sessions.records().map(Record::Session);
     Box::new(sessions.chain(contents.into_keys().map(|(key, value)| Record::Key(key, value))))
@@ -211,7 +241,7 @@ pub(super) fn recall(outline: Vec<Record>, blank: Blank, stored: &dyn StoredCopi
 /// Where the data of copies is.
 pub(super) trait StoredCopies {
     /// A copy of so many keys and bytes, and its marks.
-    fn load(&self, copy: CopyId, keys: u64, bytes: u64) -> io::Result<(Contents, Marks)>;
+    fn load(&self, copy: CopyId, keys: u64, bytes: u64, digest: Option<u64>) -> io::Result<(Contents, Marks)>;
 }
 
 /// How much a copy collects in memory before it is spilled.
@@ -259,18 +289,22 @@ impl<'a> Builder<'a> {
             Record::Session(session) => self.contents()?.sessions.restore(session),
             Record::Key(key, value) => self.key(key, value)?,
             Record::Mark(index, item) => self.marks()?.mark(item, index),
-            Record::Copy { id, keys, bytes } => {
-                let stored = self.stored.ok_or_else(|| damaged("a copy that is stored elsewhere"))?;
-                let (contents, marks) = stored.load(CopyId(id), keys, bytes)?;
-                *self.contents()? = contents;
-                if marks.len() > 0 {
-                    *self.marks()? = marks;
-                }
-            }
+            Record::Copy { id, keys, bytes } => self.load(CopyId(id), keys, bytes, None)?,
+            Record::Stored { id, keys, bytes, digest } => self.load(CopyId(id), keys, bytes, Some(digest))?,
             Record::End => {
                 self.flush()?;
                 self.ended = true;
             }
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, copy: CopyId, keys: u64, bytes: u64, digest: Option<u64>) -> io::Result<()> {
+        let stored = self.stored.ok_or_else(|| damaged("a copy that is stored elsewhere"))?;
+        let (contents, marks) = stored.load(copy, keys, bytes, digest)?;
+        *self.contents()? = contents;
+        if marks.len() > 0 {
+            *self.marks()? = marks;
         }
         Ok(())
     }

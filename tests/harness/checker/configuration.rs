@@ -44,6 +44,11 @@ impl Configuration {
         self.open[bit / 64] & (1 << (bit % 64)) != 0
     }
 
+    /// Whether this operation that returned is taken.
+    pub(super) fn has_returned(&self, bit: usize) -> bool {
+        self.returned[bit / 64] & (1 << (bit % 64)) != 0
+    }
+
     /// Takes or gives back an operation without a return.
     pub(super) fn flip_open(&mut self, bit: usize) {
         self.open[bit / 64] ^= 1 << (bit % 64);

@@ -47,7 +47,9 @@ pub enum EpochFault {
 impl fmt::Display for EpochFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            EpochFault::TwoPrimaries { epoch, one, other } => write!(f, "epoch {epoch} has two primaries: {one}, {other}"),
+            EpochFault::TwoPrimaries { epoch, one, other } => {
+                write!(f, "epoch {epoch} has two primaries: {one}, {other}")
+            }
             EpochFault::ToldTwice { epoch, who } => write!(f, "{who} was told twice of epoch {epoch}"),
             EpochFault::NotTold { epoch, who } => write!(f, "{who} was not told of epoch {epoch}"),
         }

@@ -138,7 +138,12 @@ impl Model for JsonRegister {
     }
 
     fn is_read_only(&self, input: &Self::Input, output: Option<&JsonAnswer>) -> bool {
-        matches!(input.op, JsonOp::Read) || matches!(output, Some(JsonAnswer::Refused | JsonAnswer::Deleted(false)))
+        match output {
+            Some(JsonAnswer::Refused) => true,
+            // Nothing was there, and that is what the register starts with.
+            Some(JsonAnswer::Deleted(false)) => self.initial.is_null(),
+            _ => matches!(input.op, JsonOp::Read),
+        }
     }
 
     fn key<'a>(&self, input: &'a Self::Input) -> Cow<'a, str> {
@@ -179,6 +184,10 @@ impl Textual for JsonRegister {
             (JsonOp::Delete, Value::Bool(existed)) if self.initial.is_null() => Ok(JsonAnswer::Deleted(*existed)),
             _ => Ok(JsonAnswer::Done),
         }
+    }
+
+    fn state_text(&self, state: &Value) -> String {
+        state.to_string()
     }
 
     fn refusal(&self, input: &Self::Input) -> Option<JsonAnswer> {

@@ -4,16 +4,16 @@
 //! `error`: an [`Event`]. A return need not repeat `f` and `key`; what is left out besides counts as null.
 //! A `fail` says that the operation never takes effect; with the error `precondition-failed` it also asserts that the
 //! precondition was false at some moment of the call. After an `info`, or without any return, nothing is known.
-//! Lines of the process `nemesis` tell what was done to the nodes, which asserts nothing.
+//! Lines of the process `nemesis` tell what was done to the nodes (`nemesis.rs`), which asserts nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Model, Operation, Outcome, Position};
-use crate::run::{Event, EventKind};
+use super::{Model, Operation, Outcome, Position, nemesis};
+use crate::run::{Event, EventKind, FaultWindow, Run};
 
 /// The error of a refusal that asserts something: by name, and by its number among Maelstrom's errors.
 const PRECONDITION_FAILED: (&str, u64) = ("precondition-failed", 22);
@@ -33,6 +33,8 @@ pub trait Textual: Model {
     /// # Errors
     /// What is wrong with it, for a person.
     fn output(&self, input: &Self::Input, value: &Value) -> Result<Self::Output, String>;
+    /// A state, for a person.
+    fn state_text(&self, state: &Self::State) -> String;
     /// What a failed precondition answers, if the operation has one.
     fn refusal(&self, _input: &Self::Input) -> Option<Self::Output> {
         None
@@ -63,6 +65,8 @@ pub struct Lines {
     pub events: Vec<Event>,
     /// The line of each, counted from 1.
     pub numbers: Vec<usize>,
+    /// What was done to the nodes, as far as the lines of `nemesis` say so.
+    pub faults: Vec<FaultWindow>,
     /// The first line whose time is before that of a line above it. The order of the lines counts.
     pub goes_back: Option<usize>,
 }
@@ -98,9 +102,9 @@ pub fn read(text: &[u8]) -> Result<Lines, Malformed> {
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let is_nemesis = |line: &Value| matches!(line["process"].as_str(), Some("nemesis" | ":nemesis"));
         let line: Value = serde_json::from_slice(line).map_err(|error| malformed(what_of(&error)))?;
-        if is_nemesis(&line) {
+        if nemesis::is_nemesis(&line) {
+            nemesis::note(&mut lines.faults, &line);
             continue;
         }
         if !line.is_object() {
@@ -120,6 +124,22 @@ pub fn read(text: &[u8]) -> Result<Lines, Malformed> {
         lines.numbers.push(nth + 1);
     }
     Ok(lines)
+}
+
+/// Writes a run's events and faults, so that they can be read again.
+pub fn write(run: &Run) -> String {
+    let mut faults = nemesis::lines(&run.faults);
+    faults.sort_by_key(|(time, _)| *time);
+    let mut faults = faults.into_iter().peekable();
+    let mut text = String::new();
+    for event in &run.events {
+        while let Some((_, line)) = faults.next_if(|(time, _)| *time <= event.time) {
+            text += &(line.to_string() + "\n");
+        }
+        text += &(json!(event).to_string() + "\n");
+    }
+    faults.for_each(|(_, line)| text += &(line.to_string() + "\n"));
+    text
 }
 
 /// What a parser says, without its line: it saw only one.
@@ -195,8 +215,6 @@ fn is_precondition(error: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::checker::json::{JsonAnswer, JsonRegister};
 

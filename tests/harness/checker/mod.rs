@@ -16,8 +16,10 @@ pub mod json;
 pub mod jsonl;
 pub mod kv;
 mod model;
+mod nemesis;
 mod operation;
 pub mod ownership;
+mod parallel;
 #[cfg(test)]
 mod properties;
 pub mod register;
@@ -28,19 +30,24 @@ mod steps;
 mod verdict;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use model::{Keyed, Model};
 pub use operation::{Operation, Outcome, Position};
 pub use verdict::{Counterexample, Exhausted, Limits, Verdict};
 
+use parallel::{Stop, judge_all};
 use search::{Found, Search};
 
 /// Judges a history, given in any order.
 ///
-/// Small keys are searched first: they find a violation the soonest.
-pub fn check<M: Model>(model: &M, history: &[Operation<M::Input, M::Output>], limits: Limits) -> Verdict {
+/// Small keys are searched first, and several at once: they find a violation the soonest.
+pub fn check<M>(model: &M, history: &[Operation<M::Input, M::Output>], limits: Limits) -> Verdict
+where
+    M: Model + Sync,
+    M::Input: Sync,
+    M::Output: Sync,
+{
     let mut by_key: BTreeMap<Cow<'_, str>, Vec<usize>> = BTreeMap::new();
     for (nth, operation) in history.iter().enumerate() {
         by_key.entry(model.key(&operation.input)).or_default().push(nth);
@@ -48,24 +55,49 @@ pub fn check<M: Model>(model: &M, history: &[Operation<M::Input, M::Output>], li
     let mut parts: Vec<(Cow<'_, str>, Vec<usize>)> = by_key.into_iter().collect();
     parts.sort_by_key(|(_, part)| part.len());
 
-    // A limit beyond the clock's range is none.
-    let deadline = Instant::now().checked_add(limits.time);
-    let mut unknown = None;
-    for (key, part) in parts {
+    let sizes: Vec<usize> = parts.iter().map(|(_, part)| part.len()).collect();
+    let verdicts = judge_all(&sizes, limits.deadline(), |nth, stop| {
+        let (key, part) = &parts[nth];
         let operations: Vec<_> = part.iter().map(|nth| &history[*nth]).collect();
-        match Search::new(model, &operations).run(deadline, limits.configurations) {
-            Found::Order(_) => {}
+        let verdict = match Search::new(model, &operations).run(stop, limits.configurations) {
+            Found::Order(_) => Verdict::Linearizable,
+            Found::Exhausted(limit) => Verdict::Unknown(limit),
             Found::Stuck { longest, stuck, unplaced } => {
                 let whole = |places: Vec<usize>| places.into_iter().map(|nth| part[nth]).collect();
-                return Verdict::NotLinearizable(Counterexample {
-                    key: key.into_owned(),
+                Verdict::NotLinearizable(Counterexample {
+                    key: key.clone().into_owned(),
                     longest: whole(longest),
                     stuck: part[stuck],
                     unplaced: whole(unplaced),
-                });
+                })
             }
-            Found::Exhausted(limit) => unknown = Some(limit),
-        }
-    }
-    unknown.map_or(Verdict::Linearizable, Verdict::Unknown)
+        };
+        let decides = matches!(verdict, Verdict::NotLinearizable(_));
+        (verdict, decides)
+    });
+    verdicts.into_iter().find(|verdict| !verdict.is_linearizable()).unwrap_or(Verdict::Linearizable)
+}
+
+/// The longest order, and for each operation that it leaves out the longest order that has it, as far as the limits
+/// allow: what a picture of the violation shows. The longest comes first; none is told twice.
+pub fn partial_orders<M: Model>(
+    model: &M,
+    history: &[Operation<M::Input, M::Output>],
+    found: &Counterexample,
+    limits: Limits,
+) -> Vec<Vec<usize>> {
+    let is_of_key = |nth: &usize| model.key(&history[*nth].input) == found.key;
+    let part: Vec<usize> = (0..history.len()).filter(is_of_key).collect();
+    let left_out: Vec<usize> =
+        std::iter::once(&found.stuck).chain(&found.unplaced).filter_map(|nth| part.binary_search(nth).ok()).collect();
+    let operations: Vec<_> = part.iter().map(|nth| &history[*nth]).collect();
+    let orders =
+        Search::new(model, &operations).longest_with(&left_out, Stop::at(limits.deadline()), limits.configurations);
+    let mut orders: Vec<Vec<usize>> =
+        orders.into_iter().map(|order| order.into_iter().map(|nth| part[nth]).collect()).collect();
+    orders.sort_by_key(|order: &Vec<usize>| std::cmp::Reverse(order.len()));
+    orders.insert(0, found.longest.clone());
+    let mut told = BTreeSet::new();
+    orders.retain(|order| told.insert(order.clone()));
+    orders
 }

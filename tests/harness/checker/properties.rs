@@ -4,8 +4,11 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use serde_json::json;
 
+use super::json::{JsonAnswer, JsonOp, JsonRegister};
 use super::kv::{StringAnswer, StringOp, Strings};
+use super::parallel::Stop;
 use super::register::{Register, RegisterAnswer, RegisterOp};
 use super::search::{Found, Search};
 use super::*;
@@ -30,30 +33,37 @@ fn some_order_exists<M: Model>(model: &M, state: &M::State, left: &[&Operation<M
     })
 }
 
+/// Asserts that operations could have happened in this order.
+fn assert_is_order<M: Model>(model: &M, history: &History<M>, order: &[usize]) {
+    let mut state = model.initial();
+    let mut latest_call = Position(0);
+    for nth in order {
+        let Operation { input, called, outcome, .. } = &history[*nth];
+        latest_call = latest_call.max(*called);
+        let output = match outcome {
+            Outcome::Returned { output, at } => {
+                assert!(latest_call < *at, "operation {nth} returned before one called that is ordered before it");
+                Some(output)
+            }
+            Outcome::Open => None,
+            Outcome::Failed => panic!("operation {nth} failed and has a place in the order"),
+        };
+        state = model.step(&state, input, output).expect("the order follows the model");
+    }
+    let mut places = order.to_vec();
+    places.sort_unstable();
+    places.dedup();
+    assert_eq!(places.len(), order.len(), "an operation has two places");
+}
+
 /// Searches, and checks that an order that was found is one.
 fn search<M: Model>(model: &M, history: &History<M>) -> Found {
     let operations: Vec<_> = history.iter().collect();
-    let found = Search::new(model, &operations).run(None, 1 << 22);
+    let found = Search::new(model, &operations).run(Stop::at(None), 1 << 22);
     if let Found::Order(order) = &found {
-        let mut state = model.initial();
-        let mut latest_call = Position(0);
-        for nth in order {
-            let Operation { input, called, outcome, .. } = &history[*nth];
-            latest_call = latest_call.max(*called);
-            let output = match outcome {
-                Outcome::Returned { output, at } => {
-                    assert!(latest_call < *at, "operation {nth} returned before one called that is ordered before it");
-                    Some(output)
-                }
-                Outcome::Open => None,
-                Outcome::Failed => panic!("operation {nth} failed and has a place in the order"),
-            };
-            state = model.step(&state, input, output).expect("the order follows the model");
-        }
+        assert_is_order(model, history, order);
         let mut places = order.clone();
         places.sort_unstable();
-        places.dedup();
-        assert_eq!(places.len(), order.len(), "an operation has two places");
         let is_returned = |nth: &usize| matches!(history[*nth].outcome, Outcome::Returned { .. });
         let returned = history.iter().filter(|operation| matches!(operation.outcome, Outcome::Returned { .. }));
         assert_eq!(places.iter().filter(|nth| is_returned(nth)).count(), returned.count());
@@ -124,6 +134,23 @@ fn string_operation() -> impl Strategy<Value = (Keyed<StringOp>, StringAnswer)> 
     operation.prop_map(|(op, answer)| (Keyed::new("k", op), answer))
 }
 
+/// Values of which some look like strings, some like none, and one is neither.
+fn json_operation() -> impl Strategy<Value = (Keyed<JsonOp>, JsonAnswer)> {
+    let value = || prop_oneof![Just(json!(null)), Just(json!("a")), Just(json!("ab")), Just(json!(1))];
+    let answer = |done| if done { JsonAnswer::Done } else { JsonAnswer::Refused };
+    let cas = (value(), value(), any::<bool>(), any::<bool>())
+        .prop_map(move |(from, to, create, done)| (JsonOp::Cas { from, to, create }, answer(done)));
+    let operation = prop_oneof![
+        4 => value().prop_map(|value| (JsonOp::Read, JsonAnswer::Value(value))),
+        2 => value().prop_map(|value| (JsonOp::Write(value), JsonAnswer::Done)),
+        2 => "[ab]".prop_map(|end| (JsonOp::Append(end), JsonAnswer::Done)),
+        3 => cas,
+        2 => prop_oneof![Just(JsonAnswer::Done), Just(JsonAnswer::Deleted(true)), Just(JsonAnswer::Deleted(false))]
+            .prop_map(|answer| (JsonOp::Delete, answer)),
+    ];
+    operation.prop_map(|(op, answer)| (Keyed::new("k", op), answer))
+}
+
 /// A run of `processes` clients against one register that is linearizable by construction. Each die decides what one
 /// client does next: call, take effect, return, or give up, before or after the effect.
 fn run(processes: u64, dice: &[(u64, u8, u8)]) -> History<Register<u8>> {
@@ -183,6 +210,62 @@ proptest! {
     fn strings_are_judged_as_by_trying_every_order(history in shuffled(string_operation(), 7)) {
         assert_same_verdict(&Strings, &history);
     }
+
+    #[test]
+    fn json_registers_are_judged_as_by_trying_every_order(
+        history in shuffled(json_operation(), 7),
+        initial in prop_oneof![Just(json!(null)), Just(json!(""))],
+    ) {
+        assert_same_verdict(&JsonRegister::starting_with(initial), &history);
+    }
+
+    #[test]
+    fn partial_orders_are_orders_and_the_longest_with_each_operation_left_out(
+        history in shuffled(register_operation(), 7),
+    ) {
+        let register = Register::empty();
+        if let Verdict::NotLinearizable(found) = check(&register, &history, Limits::default()) {
+            let orders = partial_orders(&register, &history, &found, Limits::default());
+            prop_assert_eq!(&orders[0], &found.longest);
+            for order in &orders {
+                assert_is_order(&register, &history, order);
+            }
+            prop_assert!(found.unplaced.iter().all(|nth| !found.longest.contains(nth)));
+            let has_one_left_out =
+                |order: &Vec<usize>| order.iter().any(|nth| *nth == found.stuck || found.unplaced.contains(nth));
+            prop_assert!(orders[1..].iter().all(has_one_left_out));
+        }
+    }
+
+    #[test]
+    fn keys_judged_at_once_are_judged_as_one_after_the_other(
+        parts in prop::collection::vec(shuffled(register_operation(), 5), 1..12),
+    ) {
+        let mut history: History<Register<u8>> = Vec::new();
+        let mut expected = None;
+        let register = Register::empty();
+        let mut sizes: Vec<usize> = (0..parts.len()).collect();
+        sizes.sort_by_key(|nth| (parts[*nth].len(), key_of(*nth)));
+        for nth in sizes {
+            let wrong = !some_order_exists(&register, &None, &parts[nth].iter().collect::<Vec<_>>());
+            expected = expected.or(wrong.then(|| key_of(nth)));
+        }
+        for (nth, part) in parts.into_iter().enumerate() {
+            let of_key = |mut operation: Operation<Keyed<RegisterOp<u8>>, _>| {
+                operation.input.key = key_of(nth);
+                operation
+            };
+            history.extend(part.into_iter().map(of_key));
+        }
+        // So many more of one key that threads are worth it.
+        let many = |at: u64| keyed("many", RegisterOp::Write(0), 2 * at, 2 * at + 1, RegisterAnswer::Done);
+        history.extend((0..2000).map(many));
+        let key = match check(&register, &history, Limits::default()) {
+            Verdict::NotLinearizable(found) => Some(found.key),
+            _ => None,
+        };
+        prop_assert_eq!(key, expected);
+    }
 }
 
 proptest! {
@@ -213,6 +296,10 @@ proptest! {
         let text = found.describe(&history);
         prop_assert_eq!(text.lines().filter(|line| line.contains("does not fit")).count(), 1, "{}", text);
     }
+}
+
+fn key_of(nth: usize) -> String {
+    format!("{nth:02}")
 }
 
 fn keyed(

@@ -9,10 +9,10 @@
 //! equal, what the later one can do the earlier one can, so it comes first.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
 use super::configuration::{Configuration, Seen};
 use super::events::{Event, EventId, Events};
+use super::parallel::Stop;
 use super::steps::{ClassId, StateId, Steps};
 use super::{Exhausted, Model, Operation, Outcome};
 
@@ -27,6 +27,13 @@ pub(super) enum Found {
     /// There is none.
     Stuck { longest: Vec<usize>, stuck: usize, unplaced: Vec<usize> },
     /// A limit was reached.
+    Exhausted(Exhausted),
+}
+
+/// How the search itself ended.
+enum Ended {
+    Order,
+    Stuck,
     Exhausted(Exhausted),
 }
 
@@ -64,6 +71,8 @@ pub(super) struct Search<'a, M: Model> {
     choices: Vec<Choice>,
     /// The tasks of the longest order that got stuck, with the number of returned ones, and where.
     longest: (usize, Vec<u32>, u32),
+    /// Tasks of which the longest order with them is asked for, and that order so far.
+    wanted: Vec<(u32, Vec<u32>)>,
 }
 
 impl<'a, M: Model> Search<'a, M> {
@@ -122,22 +131,46 @@ impl<'a, M: Model> Search<'a, M> {
             order: Vec::new(),
             choices: Vec::new(),
             longest: (0, Vec::new(), 0),
+            wanted: Vec::new(),
         }
     }
 
+    /// The longest order that has each of these operations, as far as the search comes; none for one that is in no
+    /// order. It takes as long as the search that found that there is none.
+    pub(super) fn longest_with(
+        mut self,
+        operations: &[usize],
+        stop: Stop<'_>,
+        configurations: usize,
+    ) -> Vec<Vec<usize>> {
+        let is_wanted = |task: &u32| operations.contains(&self.tasks[*task as usize].nth);
+        self.wanted = (0..self.tasks.len() as u32).filter(is_wanted).map(|task| (task, Vec::new())).collect();
+        // However it ends, the orders met on the way are orders.
+        self.search(stop, configurations);
+        self.wanted.iter().map(|(_, order)| self.places(order)).filter(|order| !order.is_empty()).collect()
+    }
+
     /// Searches until an order is found, there is none, or a limit is reached.
-    pub(super) fn run(mut self, deadline: Option<Instant>, configurations: usize) -> Found {
+    pub(super) fn run(mut self, stop: Stop<'_>, configurations: usize) -> Found {
+        match self.search(stop, configurations) {
+            Ended::Order => Found::Order(self.places(&self.order)),
+            Ended::Stuck => self.stuck(),
+            Ended::Exhausted(limit) => Found::Exhausted(limit),
+        }
+    }
+
+    fn search(&mut self, stop: Stop<'_>, configurations: usize) -> Ended {
         let mut state = 0;
         self.take_reads(state);
         let mut event = self.events.first();
         let mut turns: u32 = 0;
         while self.configuration.taken() < self.returned {
             turns = turns.wrapping_add(1);
-            if turns.is_multiple_of(TURNS_PER_LOOK) && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Found::Exhausted(Exhausted::Time);
+            if turns.is_multiple_of(TURNS_PER_LOOK) && stop.is_now() {
+                return Ended::Exhausted(Exhausted::Time);
             }
             if self.seen.len() > configurations {
-                return Found::Exhausted(Exhausted::Configurations);
+                return Ended::Exhausted(Exhausted::Configurations);
             }
             match self.events.kind(event) {
                 Some(Event::Call(task)) => match self.choose(task, state) {
@@ -146,7 +179,7 @@ impl<'a, M: Model> Search<'a, M> {
                 },
                 Some(Event::Return(task)) => {
                     self.note_stuck(task);
-                    let Some(choice) = self.choices.pop() else { return self.stuck() };
+                    let Some(choice) = self.choices.pop() else { return Ended::Stuck };
                     let call = self.tasks[self.order[choice.place] as usize].call;
                     self.take_back(choice.place);
                     (state, event) = (choice.state, self.events.after(call));
@@ -154,7 +187,7 @@ impl<'a, M: Model> Search<'a, M> {
                 None => panic!("every operation that returned has a return in the list"),
             }
         }
-        Found::Order(self.places(&self.order))
+        Ended::Order
     }
 
     /// Puts the task next in the order, and the reads that fit then, unless that cannot be or was tried; gives the
@@ -235,6 +268,15 @@ impl<'a, M: Model> Search<'a, M> {
         if longest.is_empty() || self.configuration.taken() > *most {
             (*most, *at) = (self.configuration.taken(), task);
             longest.clone_from(&self.order);
+        }
+        for (task, longest) in &mut self.wanted {
+            let is_taken = match self.tasks[*task as usize].kind {
+                Kind::Returned { bit, .. } => self.configuration.has_returned(bit),
+                Kind::Open { bit, .. } => self.configuration.has_open(bit),
+            };
+            if is_taken && self.order.len() > longest.len() {
+                longest.clone_from(&self.order);
+            }
         }
     }
 

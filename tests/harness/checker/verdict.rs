@@ -1,7 +1,7 @@
 //! What the checker says.
 
 use std::fmt::{self, Debug, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Operation, Outcome};
 
@@ -17,6 +17,13 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits { time: Duration::from_secs(30), configurations: 4_000_000 }
+    }
+}
+
+impl Limits {
+    /// When the time is over. A limit beyond the clock's range is none.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        Instant::now().checked_add(self.time)
     }
 }
 

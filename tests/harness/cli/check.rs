@@ -3,16 +3,18 @@
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::Answer;
 use crate::checker::json::{JsonAnswer, JsonOp, JsonRegister, Operations};
 use crate::checker::jsonl::{self, Lines};
 use crate::checker::{Counterexample, Keyed, Limits, Model, Operation, Outcome, Verdict, check};
+use crate::findings::{Answer, Check, Findings};
+use crate::report;
+use crate::run::Run;
 
 type JsonOperation = Operation<Keyed<JsonOp>, JsonAnswer>;
 type History = jsonl::Operations<JsonRegister>;
@@ -33,6 +35,9 @@ pub(super) struct CheckFlags {
     /// How many seconds to search before the verdict is `unknown`.
     #[arg(long, default_value = "60", value_parser = seconds)]
     time_limit: Duration,
+    /// Writes a report with pictures below this directory.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
     /// Shows the whole order that was found before nothing fitted, however long.
     #[arg(long)]
     full: bool,
@@ -81,12 +86,33 @@ pub(super) fn run(flags: &CheckFlags) -> anyhow::Result<Answer> {
     if let Some(line) = lines.goes_back {
         eprintln!("quorate-jepsen: line {line}: time goes back; the order of the lines counts");
     }
-    let verdict = check(&model, &history, Limits { time: flags.time_limit, ..Limits::default() });
+    let limits = Limits { time: flags.time_limit, ..Limits::default() };
+    let verdict = check(&model, &history, limits);
     let shown = if flags.full { usize::MAX } else { SHOWN };
     let (answer, text) = tell(&model, &lines, &history, &verdict, shown);
     // Whoever closed the pipe has read enough.
     let _ = std::io::stdout().write_all(text.as_bytes());
+    if let Some(store) = &flags.report {
+        let check = Check::of_verdict(&model, &lines.events, &history, verdict, limits);
+        let directory = report::write(store, &run_of(flags, lines), &Findings { checks: vec![check] })?;
+        // Likewise.
+        let _ = writeln!(std::io::stdout(), "report: {}", directory.join("index.html").display());
+    }
     Ok(answer)
+}
+
+/// What a report needs to know beyond the history, as far as its file tells.
+fn run_of(flags: &CheckFlags, lines: Lines) -> Run {
+    let name = flags.file.file_stem().map(|name| name.to_string_lossy().into_owned());
+    Run {
+        workload: name.filter(|name| name != "-").unwrap_or_else(|| "history".to_owned()),
+        started: std::fs::metadata(&flags.file).and_then(|file| file.modified()).unwrap_or_else(|_| SystemTime::now()),
+        length: lines.events.iter().map(|event| event.time).max().unwrap_or_default(),
+        settings: json!({ "file": flags.file, "initial": flags.initial, "time_limit_s": flags.time_limit.as_secs_f64() }),
+        events: lines.events,
+        faults: lines.faults,
+        messages: Vec::new(),
+    }
 }
 
 /// The verdict in words: it on the first line, its reason after it.
@@ -108,7 +134,15 @@ fn tell(model: &JsonRegister, lines: &Lines, history: &History, verdict: &Verdic
             (Answer::False, reason, explain(model, lines, history, found, shown))
         }
     };
-    (answer, format!("{} ({reason})\n{details}", answer.word()))
+    let mut text = format!("{} ({reason})\n{details}", answer.word());
+    let is_empty_string = |operation: &JsonOperation| match &operation.outcome {
+        Outcome::Returned { output, .. } => *output == JsonAnswer::Value(json!("")),
+        _ => false,
+    };
+    if answer == Answer::False && model.initial.is_null() && history.iter().any(is_empty_string) {
+        text.push_str("note: reads answer \"\"; of keys that start as empty strings say --initial '\"\"'\n");
+    }
+    (answer, text)
 }
 
 /// What was asked and answered, in words.

@@ -4,10 +4,14 @@
 //! standard error.
 
 mod check;
+mod progress;
+mod test;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::findings::Answer;
 
 /// Judges what a distributed system did.
 #[derive(Parser)]
@@ -21,28 +25,8 @@ struct Cli {
 enum Command {
     /// Says whether a recorded history is linearizable.
     Check(check::CheckFlags),
-}
-
-/// What a command came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// It is as it should be.
-    True,
-    /// It is not.
-    False,
-    /// Nobody could tell in the time given.
-    Unknown,
-}
-
-impl Answer {
-    /// The word for it, with which the first line of a verdict begins.
-    pub fn word(self) -> &'static str {
-        match self {
-            Answer::True => "true",
-            Answer::False => "false",
-            Answer::Unknown => "unknown",
-        }
-    }
+    /// Drives nodes that speak JSON lines on standard input and output, and judges them.
+    Test(Box<test::TestFlags>),
 }
 
 /// No verdict: what was to be judged could not be read.
@@ -62,9 +46,12 @@ pub fn run() -> ExitCode {
     };
     let answer = match cli.command {
         Command::Check(flags) => check::run(&flags),
+        Command::Test(flags) => test::run(&flags),
     };
     match answer {
-        Ok(answer) => ExitCode::from(answer as u8),
+        Ok(Answer::True) => ExitCode::SUCCESS,
+        Ok(Answer::False) => ExitCode::from(1),
+        Ok(Answer::Unknown) => ExitCode::from(2),
         Err(error) => {
             eprintln!("quorate-jepsen: {error:#}");
             ExitCode::from(NO_VERDICT)

@@ -1,6 +1,6 @@
 //! The counters of `docs/state-machine.md` under the harness, right and with a planted mistake.
 //!
-//! `cargo run -p quorate-harness --example counter -- [--planted]`
+//! `cargo run -p quorate-harness --example counter-under-test -- [--planted]`
 
 use std::collections::BTreeMap;
 use std::io;

@@ -60,7 +60,7 @@ pub trait Subject: Sized + Send + Sync + 'static {
     type Machine: StateMachine<Command: Clone + Debug, Query: Clone + Debug, Reply: Debug, Answer: Debug>;
 
     /// What it should do: the machine as it would be on one node, one operation after the other.
-    type Model: Model<Input: Clone + Debug, Output: Clone + Debug>;
+    type Model: Model<Input: Clone + Debug + Sync, Output: Clone + Debug + Sync> + Sync;
 
     /// Its name, for stories and files: a word or two joined by hyphens.
     fn name(&self) -> &str;

@@ -1,6 +1,6 @@
 //! An operator's failover: leadership is handed over by a primary that lives, and taken from one that does not.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -181,7 +181,7 @@ impl Masters {
         let alive = (0..self.names.len()).filter(|nth| self.group.power(*nth) == Some(Power::Running));
         let heard = join_all(alive.map(|nth| self.last_office(nth))).await.into_iter();
         // None of them may have heard of the last one.
-        let announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let announced = self.announced.borrow().clone();
         heard.chain([announced]).max_by_key(|office| office.epoch)
     }
 }

@@ -1,13 +1,13 @@
 //! The masters as one process knows them: their names, their group, and what each of them keeps to itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quorate::env::{Env, Moment, until};
-use quorate::{Consistency, Fatal, Group, NodeId, watch};
-use quorate_statemachines::master::{MasterMachine, MasterQuery, Name, Office};
+use quorate::{Consistency, Fatal, Group, GroupId, NodeId, watch};
+use quorate_statemachines::master::{Epoch, MasterMachine, MasterQuery, Name, Office};
 use tokio::time::Instant;
 
 use super::MasterOptions;
@@ -15,8 +15,8 @@ use super::heartbeats::Attendance;
 use super::request::Command;
 use super::seats::{Apart, Seats};
 use super::standing::Standing;
-use crate::distributed::DistributedNode;
 use crate::embedded::{EmbeddedGroup, World};
+use crate::hosting::Hosting;
 use crate::kv::sessions::{OpenedSessions, OwnSessions};
 use crate::services::presence::inside;
 use crate::services::targets::{self, LeadersHit};
@@ -30,7 +30,7 @@ const ALL: &str = "master";
 pub type Tell = Box<dyn Fn(&str, &str, &Office) + Send + Sync>;
 
 /// A master's replica.
-pub(super) type Node = Group<MasterMachine>;
+pub(crate) type Node = Group<MasterMachine>;
 
 /// All masters of a process, without the protocol around them.
 pub struct Masters {
@@ -47,7 +47,7 @@ pub struct Masters {
     pub(super) own_sessions: OwnSessions,
     pub(super) opened: OpenedSessions<()>,
     /// The newest office that was announced.
-    pub(super) announced: Mutex<Office>,
+    pub(super) announced: watch::Sender<Office>,
     /// Operators are served one at a time.
     pub(super) failover: tokio::sync::Mutex<()>,
     /// And one of them goes on alone at a time.
@@ -89,19 +89,22 @@ impl Masters {
         Ok(masters)
     }
 
-    /// Starts the one master that `node` is; the others are in other processes. Waits for none of them.
+    /// Starts the one master of this process, on the node of `hosting`, as a replica of group `id`; the others, by their nodes,
+    /// are in other processes. Waits for none of them. The master stops with its node.
     ///
     /// # Errors
-    /// [`Fatal`] when its replica cannot start.
-    pub(super) async fn start_apart(
-        node: Arc<DistributedNode>,
-        election_timeout: Duration,
+    /// [`Fatal`] when its replica cannot start, or no master is on this node.
+    pub(crate) async fn start_apart(
+        id: GroupId,
+        hosting: &Arc<Hosting>,
+        masters: BTreeMap<NodeId, Name>,
         options: MasterOptions,
         tell: Tell,
     ) -> Result<Arc<Self>, Fatal> {
-        let (env, names) = (Arc::clone(node.env()), node.roster().names().values().cloned().collect());
-        let group = Seats::Apart(Apart::start(node).await?);
-        Ok(Self::seated(group, names, env, election_timeout * 4, options, tell))
+        let (env, patience) = (Arc::clone(hosting.env()), hosting.options().election_timeout.1 * 4);
+        let group = Apart::start(id, Arc::clone(hosting), masters.keys().copied().collect()).await?;
+        let names = masters.into_values().collect();
+        Ok(Self::seated(Seats::Apart(group), names, env, patience, options, tell))
     }
 
     fn seated(
@@ -117,7 +120,7 @@ impl Masters {
             attendance: names.iter().map(|_| Mutex::default()).collect(),
             own_sessions: OwnSessions::new(Arc::clone(&env)),
             opened: OpenedSessions::default(),
-            announced: Mutex::default(),
+            announced: watch::channel(Office::default()).0,
             failover: tokio::sync::Mutex::default(),
             takeover: tokio::sync::Mutex::default(),
             refusals: names.iter().map(|_| AtomicU32::new(0)).collect(),
@@ -181,9 +184,46 @@ impl Masters {
         (0..self.names.len()).all(|nth| votes(nth) == Some(true))
     }
 
-    /// Stops all masters.
+    /// Stops all masters, if all of them are in this process.
     pub async fn shutdown(&self) {
         self.group.shutdown().await;
+    }
+
+    /// The newest office that a master of this process has taken, told as soon as it is committed, before it serves.
+    pub fn announced(&self) -> watch::Receiver<Office> {
+        self.announced.subscribe()
+    }
+
+    /// The office that the master on this node has heard of last; it may be over.
+    pub(crate) async fn heard_of(&self, master: &str) -> Office {
+        match self.nth(master) {
+            // Deep in calls of its own: boxed, the callers' stay small.
+            Some(nth) => Box::pin(self.last_office(nth)).await,
+            None => Office::default(),
+        }
+    }
+
+    /// The replica of a master of this process, if it runs.
+    pub(crate) fn replica(&self, master: &str) -> Option<Node> {
+        self.group.running(self.nth(master)?)
+    }
+
+    /// The epoch under which a master of this process serves, if it does.
+    pub(crate) fn serves(&self, master: &str) -> Option<Epoch> {
+        match self.standings.borrow().get(self.nth(master)?) {
+            Some(Standing::Primary(term)) => Some(term.epoch),
+            _ => None,
+        }
+    }
+
+    /// Whom a master of this process takes for the primary, itself if it serves.
+    pub(crate) fn follows(&self, master: &str) -> Option<Name> {
+        let nth = self.nth(master)?;
+        match self.standings.borrow().get(nth)? {
+            Standing::Primary(_) => Some(self.name(nth)),
+            Standing::Shadow(primary) => Some(self.name(*primary)),
+            Standing::Waiting | Standing::Down => None,
+        }
     }
 
     /// The master of this name.

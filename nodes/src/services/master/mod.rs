@@ -23,11 +23,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use quorate::GroupOptions;
+use quorate::{GroupId, GroupOptions};
 use quorate_statemachines::master::Office;
 
 pub use self::masters::{Masters, Tell};
 pub use self::request::Command;
+pub(crate) use self::request::plan;
 use super::late::Late;
 use super::{ServiceOptions, targets, unusable};
 use crate::distributed::{DistributedNode, DistributedOptions, Roster};
@@ -73,13 +74,16 @@ impl MasterOptions {
 }
 
 /// The same for a group of so many masters.
-fn of_masters(options: GroupOptions, masters: usize) -> GroupOptions {
+pub(crate) fn of_masters(options: GroupOptions, masters: usize) -> GroupOptions {
     // What the rule for two of them rests on; the others need it not.
     GroupOptions { flush_before_send: masters == 2, ..options }
 }
 
 /// The name of the service where it is kept.
 const WHAT: &str = "master";
+
+/// The masters' group where each is a process of its own, and nothing else.
+const GROUP: GroupId = GroupId(1);
 
 /// The service of the binary `master`.
 #[derive(Debug)]
@@ -137,13 +141,12 @@ impl Home {
         failure: Failure,
     ) -> Result<Home, ErrorReply> {
         let group = of_masters(distributed.group(), roster.names().len());
-        let election_timeout = group.election_timeout.1;
-        let tell = teller(&outbox);
+        let (names, tell) = (roster.names().clone(), teller(&outbox));
         let started = async {
             let node = DistributedNode::start(WHAT, roster, outbox, failure.clone(), &distributed, group).await?;
-            let node = Arc::new(node);
-            let masters = Masters::start_apart(Arc::clone(&node), election_timeout, options, tell).await?;
-            Ok(Home::Distributed { node, masters })
+            let masters = Masters::start_apart(GROUP, node.hosting(), names, options, tell).await?;
+            node.listen();
+            Ok(Home::Distributed { node: Arc::new(node), masters })
         };
         started.await.map_err(|fatal| unusable(&failure, fatal))
     }
@@ -163,7 +166,7 @@ impl Service for Master {
     type Command = Command;
 
     fn plan(&self, request: &Request) -> Result<Plan<Command>, ErrorReply> {
-        request::plan(request, self.options.failure_timeout)
+        plan(request, self.options.failure_timeout)
     }
 
     fn hears_peers(&self) -> bool {
@@ -206,10 +209,10 @@ impl Service for Master {
     }
 
     async fn shutdown(&self) {
-        if let Some(Home::Embedded(masters) | Home::Distributed { masters, .. }) =
-            self.home.get().and_then(Late::now).as_deref()
-        {
-            masters.shutdown().await;
+        match self.home.get().and_then(Late::now).as_deref() {
+            Some(Home::Embedded(masters)) => masters.shutdown().await,
+            Some(Home::Distributed { node, .. }) => node.shutdown().await,
+            None => {}
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Taking office: a replica that has come to lead commits an epoch, tells everybody, and serves.
 
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use quorate::{Leadership, Role, Term as RaftTerm, WriteOptions};
@@ -79,12 +79,14 @@ impl Masters {
 
     /// Tells everybody of an epoch, once.
     fn announce(&self, me: &str, office: &Office, audience: &[Name]) {
-        let mut announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
-        if office.epoch <= announced.epoch {
-            return;
-        }
-        *announced = office.clone();
-        for who in audience {
+        let is_news = self.announced.modify(|announced| {
+            let is_news = office.epoch > announced.epoch;
+            if is_news {
+                *announced = office.clone();
+            }
+            is_news
+        });
+        for who in audience.iter().filter(|_| is_news) {
             (self.tell)(me, who, office);
         }
     }

@@ -49,7 +49,8 @@ pub enum Command {
     },
 }
 
-pub(super) fn plan(request: &Request, failure_timeout: Duration) -> Result<Plan<Command>, ErrorReply> {
+/// Decodes and validates a request.
+pub(crate) fn plan(request: &Request, failure_timeout: Duration) -> Result<Plan<Command>, ErrorReply> {
     let fields = request.fields();
     let who = || Name::from(&*request.src);
     let change = |op, footprint| {

@@ -9,11 +9,8 @@ use quorate::{Described, Evidence, Fatal, GroupId, NodeId, RemoteGroup, TakeOver
 use quorate_statemachines::master::MasterMachine;
 
 use super::masters::Node;
-use crate::distributed::DistributedNode;
 use crate::embedded::{EmbeddedGroup, Life, Power};
-
-/// The masters' group where each is a process.
-const GROUP: GroupId = GroupId(1);
+use crate::hosting::Hosting;
 
 /// The replicas of the masters.
 pub(super) enum Seats {
@@ -25,7 +22,8 @@ pub(super) enum Seats {
 
 /// One master among others.
 pub(super) struct Apart {
-    node: Arc<DistributedNode>,
+    id: GroupId,
+    hosting: Arc<Hosting>,
     own: usize,
     nodes: Vec<NodeId>,
     replica: Mutex<Node>,
@@ -35,18 +33,18 @@ pub(super) struct Apart {
 }
 
 impl Apart {
-    /// Starts this process's master. Nobody is heard before it is there.
+    /// Starts this process's master, one of `all`, as a replica of group `id`.
     ///
     /// # Errors
-    /// [`Fatal`] when its stores cannot be read.
-    pub(super) async fn start(node: Arc<DistributedNode>) -> Result<Apart, Fatal> {
-        let all = node.roster().nodes();
-        let replica = node.host(GROUP, MasterMachine::new(), all.clone()).await?;
-        node.listen();
-        let own = all.iter().position(|one| *one == node.roster().own()).unwrap_or_default();
-        let ways = all.iter().map(|one| node.hosting().host().remote(GROUP, BTreeSet::from([*one]))).collect();
+    /// [`Fatal`] when its stores cannot be read, or this node is none of them.
+    pub(super) async fn start(id: GroupId, hosting: Arc<Hosting>, all: BTreeSet<NodeId>) -> Result<Apart, Fatal> {
+        let host = hosting.host();
+        let stranger = || Fatal(format!("{} has no master", host.node()));
+        let own = all.iter().position(|one| *one == host.node()).ok_or_else(stranger)?;
+        let ways = all.iter().map(|one| host.remote(id, BTreeSet::from([*one]))).collect();
+        let replica = Mutex::new(hosting.start(id, MasterMachine::new(), all.clone()).await?);
         let life = watch::channel(Life::default()).0;
-        Ok(Apart { node, own, nodes: all.into_iter().collect(), replica: Mutex::new(replica), life, ways })
+        Ok(Apart { id, hosting, own, nodes: all.into_iter().collect(), replica, life, ways })
     }
 
     /// Which of the masters this process is.
@@ -152,8 +150,7 @@ impl Seats {
         match self {
             Seats::Together(group) => group.take_over(nth, judge).await,
             Seats::Apart(apart) if apart.own == nth => {
-                let hosting = apart.node.hosting();
-                let (replica, outcome) = hosting.take_over(GROUP, MasterMachine::new(), judge).await?;
+                let (replica, outcome) = apart.hosting.take_over(apart.id, MasterMachine::new(), judge).await?;
                 *apart.held() = replica;
                 Ok(outcome)
             }
@@ -161,14 +158,11 @@ impl Seats {
         }
     }
 
-    /// Stops what is in this process.
+    /// Stops all masters, if they are all here. A single one stops with its node.
     pub(super) async fn shutdown(&self) {
-        match self {
-            Seats::Together(group) => {
-                group.shutdown().await;
-                group.world().close().await;
-            }
-            Seats::Apart(apart) => apart.node.shutdown().await,
+        if let Seats::Together(group) = self {
+            group.shutdown().await;
+            group.world().close().await;
         }
     }
 }

@@ -45,7 +45,7 @@ impl Blank {
             None => Keys::Memory(OrdMap::new()),
             Some(space) => Keys::Disk(DiskKeys::new(space)),
         };
-        Contents::holding(keys, 0, Table::new(self.session_ttl))
+        Contents::empty(keys, Table::new(self.session_ttl))
     }
 }
 

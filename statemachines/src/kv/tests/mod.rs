@@ -2,6 +2,7 @@
 
 mod batches;
 mod bench;
+mod digests;
 mod disk;
 mod handoff;
 mod model;
@@ -46,6 +47,11 @@ pub(super) fn bytes_of(view: &dyn SnapshotView) -> Vec<u8> {
         all.extend_from_slice(&piece);
     }
     all
+}
+
+/// The digest of a machine's state.
+pub(super) fn digest_of(machine: &KvMachine) -> u64 {
+    machine.digest().and_then(|digest| digest()).expect("a digest")
 }
 
 /// A snapshot that comes in small pieces.

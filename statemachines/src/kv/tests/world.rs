@@ -73,6 +73,7 @@ impl Group {
         if self.lagging_at == self.log.len() {
             let [first, second] = &self.replicas;
             assert_eq!(bytes_of(&*first.snapshot()), bytes_of(&*second.snapshot()), "replicas are in the same state");
+            assert_eq!(digest_of(first), digest_of(second), "and have the same digest");
         }
     }
 

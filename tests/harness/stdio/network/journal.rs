@@ -1,0 +1,82 @@
+//! Who said what to whom: all of it as numbers, the beginning of it word for word.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::run::{self, MessageFate};
+use crate::stdio::message::Message;
+
+/// Messages, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Counts {
+    /// That were sent.
+    pub send_count: u64,
+    /// That arrived.
+    pub recv_count: u64,
+    /// Different ones: one that arrives twice is one.
+    pub msg_count: u64,
+}
+
+/// All messages, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// All.
+    pub all: Counts,
+    /// Those to or from clients.
+    pub clients: Counts,
+    /// Those between nodes.
+    pub servers: Counts,
+}
+
+pub(super) struct Journal {
+    traffic: Traffic,
+    messages: Vec<run::Message>,
+    remembered: usize,
+}
+
+impl Journal {
+    pub(super) fn new(remembered: usize) -> Journal {
+        Journal { traffic: Traffic::default(), messages: Vec::new(), remembered }
+    }
+
+    pub(super) fn sent(&mut self, time: Duration, message: &Message, is_clients: bool) {
+        self.count(is_clients, |counts| {
+            counts.send_count += 1;
+            counts.msg_count += 1;
+        });
+        self.remember(time, message, MessageFate::Sent);
+    }
+
+    pub(super) fn received(&mut self, time: Duration, message: &Message, is_clients: bool) {
+        self.count(is_clients, |counts| counts.recv_count += 1);
+        self.remember(time, message, MessageFate::Received);
+    }
+
+    pub(super) fn lost(&mut self, time: Duration, message: &Message) {
+        self.remember(time, message, MessageFate::Lost);
+    }
+
+    pub(super) fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    pub(super) fn messages(&self) -> Vec<run::Message> {
+        self.messages.clone()
+    }
+
+    fn count(&mut self, is_clients: bool, add: impl Fn(&mut Counts)) {
+        let Traffic { all, clients, servers } = &mut self.traffic;
+        add(all);
+        add(if is_clients { clients } else { servers });
+    }
+
+    fn remember(&mut self, time: Duration, message: &Message, fate: MessageFate) {
+        if self.messages.len() < self.remembered {
+            let Message { id, src, dest, kind, .. } = message;
+            let (src, dest) = (src.clone(), dest.clone());
+            self.messages.push(run::Message { id: *id, fate, time, src, dest, says: kind.clone() });
+        }
+    }
+}

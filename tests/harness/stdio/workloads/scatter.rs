@@ -1,0 +1,259 @@
+//! SQL over shards: an answer that lacks a shard says so, and has everything of the others.
+//!
+//! Shards are broken by requests to the coordinator (`fault`), where it accepts them.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rand::RngExt;
+use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::verdicts::{Pair, found, pairs};
+use crate::findings::Check;
+use crate::run::{EventKind, Run};
+use crate::stdio::client::Client;
+use crate::stdio::errors::Return;
+use crate::stdio::message::Body;
+use crate::stdio::processes::Seat;
+use crate::stdio::workload::{Call, Caller, Deed, Next, Phase, Workload};
+
+/// The shards of the coordinator.
+const SHARDS: [&str; 3] = ["s1", "s2", "s3"];
+/// How long a statement may take, in milliseconds.
+const TIMEOUTS_MS: [u64; 4] = [20, 100, 400, 800];
+/// How long it is tried to mend a shard.
+const TO_MEND: Duration = Duration::from_secs(30);
+/// How long a change may take, in milliseconds.
+const CHANGE_MS: u64 = 800;
+
+/// `scatter_query` (`query`, `timeout_ms`, `require_all`): inserts of one row, and reads of all of them.
+#[derive(Debug, Default)]
+pub struct Scatter {
+    /// Whether somebody reads everything in the last phase.
+    is_read_last: AtomicBool,
+}
+
+/// Asks for all rows.
+async fn select(client: &mut Client, node: &str, call: &Call) -> Return {
+    let mut fields = call.value.clone();
+    fields["query"] = json!("SELECT id FROM t");
+    match client.ask(node, "scatter_query", fields).await {
+        Ok(body) => {
+            let rows = body.get("results").and_then(Value::as_array).into_iter().flatten();
+            let failed = body.get("failed").and_then(Value::as_array).into_iter().flatten();
+            Return::ok(json!({
+                "ids": rows.map(|row| row["id"].clone()).collect::<Vec<_>>(),
+                "failed": failed.map(|failed| failed["shard"].clone()).collect::<Vec<_>>(),
+                "total": body.get("shards_total"),
+                "responded": body.get("shards_responded"),
+            }))
+        }
+        Err(refusal) => Return::unread(call.value.clone(), &refusal),
+    }
+}
+
+#[async_trait]
+impl Workload for Scatter {
+    fn name(&self) -> &'static str {
+        "scatter"
+    }
+
+    fn workers(&self, nodes: usize) -> usize {
+        6 * nodes
+    }
+
+    fn fits(&self, nodes: usize, _workers: usize) -> Result<(), String> {
+        if nodes == 1 { Ok(()) } else { Err("a coordinator is one process: --node-count 1".to_owned()) }
+    }
+
+    fn seats(&self, names: &[String]) -> Vec<Seat> {
+        let init = Body::from_iter([("shards".to_owned(), json!(SHARDS))]);
+        names.iter().map(|name| Seat { init: init.clone(), ..Seat::among(names, name) }).collect()
+    }
+
+    async fn prepare(&self, client: &mut Client, nodes: &[String]) -> Result<(), String> {
+        let node = nodes.first().ok_or("there is no coordinator")?;
+        let create = json!({ "query": "CREATE TABLE t (id INT PRIMARY KEY, v INT)", "timeout_ms": 10_000 });
+        let limit = Duration::from_secs(15);
+        let created = client.ask_within(limit, node, "scatter_query", create).await;
+        created.map(drop).map_err(|refusal| format!("CREATE TABLE: {}", refusal.to_json()))
+    }
+
+    fn next(&self, phase: Phase, caller: &Caller, random: &mut SmallRng) -> Next {
+        if phase == Phase::Last {
+            let all = json!({ "timeout_ms": CHANGE_MS, "require_all": true });
+            return match self.is_read_last.swap(true, Ordering::Relaxed) {
+                true => Next::Over,
+                false => Next::Call(Call::new("select-last", Value::Null, all)),
+            };
+        }
+        if random.random_bool(0.5) {
+            let id = caller.nth * caller.workers as u64 + caller.worker as u64;
+            return Next::Call(Call::new("insert", Value::Null, id));
+        }
+        let timeout_ms = TIMEOUTS_MS.choose(random).copied().unwrap_or(CHANGE_MS);
+        let require_all = random.random_bool(0.2);
+        Next::Call(Call::new("select", Value::Null, json!({ "timeout_ms": timeout_ms, "require_all": require_all })))
+    }
+
+    async fn call(&self, client: &mut Client, caller: &Caller, call: &Call) -> Return {
+        if call.f == "insert" {
+            let query = format!("INSERT INTO t VALUES ({}, {})", call.value, caller.worker);
+            let fields = json!({ "query": query, "timeout_ms": CHANGE_MS });
+            return match client.ask(&caller.node, "scatter_query", fields).await {
+                Ok(_) => Return::ok(call.value.clone()),
+                Err(refusal) => Return::refused(call.value.clone(), &refusal),
+            };
+        }
+        loop {
+            let end = select(client, &caller.node, call).await;
+            if call.f == "select" || end.kind == EventKind::Ok || Instant::now() >= caller.until {
+                return end;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    fn is_operated(&self) -> bool {
+        true
+    }
+
+    async fn operate(&self, client: &mut Client, nodes: &[String], random: &mut SmallRng) -> Option<Deed> {
+        let (node, shard) = (nodes.first()?, *SHARDS.choose(random)?);
+        let target = if random.random_bool(0.5) { shard.to_owned() } else { format!("{shard}/leader") };
+        let ways = [("stop", "start"), ("pause", "resume"), ("isolate", "heal"), ("delay", "heal")];
+        let (broken, mended) = *ways.choose(random)?;
+        let fault = |action: &str| json!({ "action": action, "target": target, "ms": 150 });
+        let done = client.ask(node, "fault", fault(broken)).await;
+        let stay = Duration::from_millis(random.random_range(100..1500));
+        sleep(if done.is_ok() { stay } else { Duration::ZERO }).await;
+        // Whatever came of the first, the shard is to be whole again. A coordinator that is dead has forgotten it.
+        let until = Instant::now() + TO_MEND;
+        while let Err(refusal) = client.ask(node, "fault", fault(mended)).await {
+            if matches!(refusal.code(), Some(1 | 10 | 12)) || Instant::now() >= until {
+                return None;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        done.is_ok().then(|| Deed { kind: broken.to_owned(), targets: vec![target] })
+    }
+
+    fn has_last_phase(&self) -> bool {
+        true
+    }
+
+    fn judge(&self, run: &Run) -> Vec<Check> {
+        let pairs = pairs(run);
+        let inserts: Vec<&Pair<'_>> = pairs.iter().filter(|pair| pair.call.f == "insert").collect();
+        let selects = pairs.iter().filter(|pair| pair.call.f.starts_with("select"));
+        let (mut wrong, mut whole, mut partial) = (Vec::new(), 0, 0);
+        for pair in selects {
+            let Some(answer) = pair.answer() else {
+                if pair.call.f == "select-last" {
+                    wrong.push("the shards did not all answer at the end".to_owned());
+                }
+                continue;
+            };
+            let is_whole = answer["failed"].as_array().is_some_and(Vec::is_empty);
+            *(if is_whole { &mut whole } else { &mut partial }) += 1;
+            wrong.extend(wrong_with(pair, answer, &inserts));
+        }
+        let good = format!("no answer lacks more than it says: {whole} whole ones, {partial} partial ones");
+        vec![found("honest answers", wrong, good)]
+    }
+}
+
+/// What is wrong with an answer, given all inserts.
+fn wrong_with(pair: &Pair<'_>, answer: &Value, inserts: &[&Pair<'_>]) -> Vec<String> {
+    let Some(end) = pair.end else { return Vec::new() };
+    let failed: BTreeSet<&str> = answer["failed"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let ids: Vec<u64> = answer["ids"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
+    let known: BTreeSet<u64> = ids.iter().copied().collect();
+    let mut wrong = Vec::new();
+    if known.len() != ids.len() {
+        wrong.push("an answer has rows twice".to_owned());
+    }
+    let (total, responded) = (answer["total"].as_u64(), answer["responded"].as_u64());
+    if total != Some(SHARDS.len() as u64) || responded != Some((SHARDS.len() - failed.len()) as u64) {
+        wrong.push(format!("{responded:?} of {total:?} shards are said to have answered, and {failed:?} not"));
+    }
+    if pair.call.value["require_all"] == true && !failed.is_empty() {
+        wrong.push(format!("all shards were asked for, and {failed:?} are missing"));
+    }
+    let is_missing = |id: u64| failed.contains(SHARDS[shard_of(id)]);
+    for id in known.iter().filter(|id| is_missing(**id)) {
+        wrong.push(format!("row {id} is of a shard that is said to be missing"));
+    }
+    let mut asked = BTreeSet::new();
+    for insert in inserts {
+        let id = insert.call.value.as_u64().unwrap_or_default();
+        if insert.call.time <= end.time && !insert.has_failed() {
+            asked.insert(id);
+        }
+        let was_there = insert.answer().is_some() && insert.end.is_some_and(|done| done.time <= pair.call.time);
+        if was_there && !is_missing(id) && !known.contains(&id) {
+            wrong.push(format!("row {id} of {} is missing, and nobody says so", SHARDS[shard_of(id)]));
+        }
+    }
+    wrong.extend(known.difference(&asked).map(|id| format!("row {id} is there, and nobody has inserted it")));
+    wrong
+}
+
+/// Where a row lives: its slot is CRC16 of its key's text, as Redis Cluster's are.
+fn shard_of(id: u64) -> usize {
+    const CRC: crc::Crc<u16> = crc::Crc::<u16>::new(&crc::CRC_16_XMODEM);
+    let slot = usize::from(CRC.checksum(id.to_string().as_bytes()) % 16_384);
+    slot * SHARDS.len() / 16_384
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::Event;
+
+    fn event(kind: EventKind, f: &str, value: Value, time_ms: u64) -> Event {
+        let time = Duration::from_millis(time_ms);
+        Event { process: 0, kind, f: f.to_owned(), key: Value::Null, value, time, error: None, node: None }
+    }
+
+    #[test]
+    fn keys_have_the_slots_of_redis_cluster() {
+        assert_eq!(crc::Crc::<u16>::new(&crc::CRC_16_XMODEM).checksum(b"123456789"), 0x31c3);
+        assert_eq!((1..=4).map(shard_of).collect::<Vec<_>>(), [1, 0, 0, 2], "slots 9842, 5649, 1584, 14039");
+    }
+
+    #[test]
+    fn an_answer_lacks_only_the_shards_that_it_names() {
+        let rows = |ids: &[u64], failed: &[&str]| {
+            let responded = 3 - failed.len();
+            json!({ "ids": ids, "failed": failed, "total": 3, "responded": responded })
+        };
+        // 1 is of s2, 2 and 3 of s1, 4 of s3. The insert of 4 has no answer.
+        let table = [
+            (rows(&[1, 2, 3], &[]), 0),
+            (rows(&[1, 2, 3, 4], &[]), 0),
+            (rows(&[1], &["s1"]), 0),
+            (rows(&[], &["s1", "s2", "s3"]), 0),
+            (rows(&[1, 2], &[]), 1),
+            (rows(&[1, 2, 3], &["s1"]), 2),
+            (rows(&[1, 2, 2, 3], &[]), 1),
+            (rows(&[1, 2, 3, 9], &[]), 1),
+            (json!({ "ids": [2, 3], "failed": ["s2"], "total": 3, "responded": 3 }), 1),
+        ];
+        let ends: Vec<_> = (1..=3).map(|id| event(EventKind::Ok, "insert", json!(id), 20)).collect();
+        let calls: Vec<_> = (1..=4).map(|id| event(EventKind::Invoke, "insert", json!(id), 10)).collect();
+        let inserts: Vec<_> = calls.iter().enumerate().map(|(nth, call)| Pair { call, end: ends.get(nth) }).collect();
+        for (answer, wrongs) in table {
+            let call = event(EventKind::Invoke, "select", json!({ "require_all": false }), 30);
+            let end = event(EventKind::Ok, "select", answer.clone(), 40);
+            let pair = Pair { call: &call, end: Some(&end) };
+            let found = wrong_with(&pair, &answer, &inserts.iter().collect::<Vec<_>>());
+            assert_eq!(found.len(), wrongs, "{answer}: {found:?}");
+        }
+    }
+}
