@@ -139,8 +139,10 @@ impl State {
         self.served(shard)?;
         match self.holdings.get_mut(&shard) {
             Some(Holding::Serving(contents)) => Ok((contents, None)),
-            Some(Holding::Lost(lost)) if planted::is(Bug::ChangesNotMarked) => Ok((&mut lost.contents, None)),
-            Some(Holding::Lost(lost)) => Ok((&mut lost.contents, Some(&mut lost.marks))),
+            Some(Holding::Lost(lost)) => {
+                let marks = (!planted::is(Bug::ChangesNotMarked)).then_some(&mut lost.marks);
+                Ok((&mut lost.contents, marks))
+            }
             _ => unreachable!("the shard is served"),
         }
     }
