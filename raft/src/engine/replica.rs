@@ -349,6 +349,7 @@ impl Replica {
 
     /// Adds a learner; returns when the membership is committed, not when the learner has caught up.
     pub(crate) async fn add_learner(&self, node: NodeId) -> Result<Result<(), WriteError>, NotHere> {
+        self.check_belongs().await?;
         changed(self.raft.add_learner(node, (), false).await.map(drop), self)
     }
 
@@ -367,12 +368,24 @@ impl Replica {
     ) -> Result<Result<(), WriteError>, NotHere> {
         let add = ChangeMembers::AddVoterIds(add.into_iter().collect());
         let remove = ChangeMembers::RemoveVoters(remove.into_iter().collect());
+        self.check_belongs().await?;
         changed(self.raft.change_membership(ChangeMembers::Batch(vec![add, remove]), false).await.map(drop), self)
+    }
+
+    /// A leader that was taken out of its group leads on until another one is elected, but proposes no change of members any
+    /// more: the core takes it for no leader, and where it checks itself, it stops.
+    async fn check_belongs(&self) -> Result<(), NotHere> {
+        match self.membership().await {
+            Ok(membership) if membership.contains(self.node) => Ok(()),
+            Ok(_) => Err(NotHere::Leader(None)),
+            Err(fatal) => Err(NotHere::Stopped(fatal)),
+        }
     }
 
     /// Removes a learner.
     pub(crate) async fn remove_learner(&self, node: NodeId) -> Result<Result<(), WriteError>, NotHere> {
         let change = ChangeMembers::RemoveNodes(BTreeSet::from([node]));
+        self.check_belongs().await?;
         changed(self.raft.change_membership(change, false).await.map(drop), self)
     }
 

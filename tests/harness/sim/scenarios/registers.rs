@@ -98,6 +98,12 @@ pub(super) async fn act_on<M: LikeRegisters>(
         return;
     }
     let via = NodeId(random.random_range(1..=shape.nodes));
+    // A node that belongs to no group may know nobody to hand on to: mostly those that do are asked.
+    let members = sim.observer().members(group);
+    let via = match members.get(via.0 as usize % members.len().max(1)) {
+        Some(member) if number % 8 != 0 => *member,
+        _ => via,
+    };
     let at = At { sim, client, via, group, key: random.random_range(0..KEYS), calls };
     // Values of different writes differ, so that a read tells which one it saw.
     let fresh = client * 1_000 + number + 1;
