@@ -21,7 +21,8 @@ const MESSAGE_BYTES_MAX: usize = 8 << 20;
 /// This process's node of a cluster. It hears nobody before [`DistributedNode::listen`].
 pub struct DistributedNode {
     roster: Roster,
-    post: Arc<PostTransport>,
+    /// The lines to the others, unless they are reached in another way.
+    post: Option<Arc<PostTransport>>,
     hosting: Hosting,
 }
 
@@ -57,7 +58,12 @@ impl DistributedNode {
         let post = PostTransport::new(config, Arc::clone(&env), lines);
         let transport = Arc::clone(&post) as Arc<dyn Transport>;
         let host = Host::new(HostConfig { node, cluster }, Arc::clone(&env), transport);
-        Ok(DistributedNode { roster, post, hosting: Hosting::new(host, env, stores, group, failure) })
+        Ok(DistributedNode { roster, post: Some(post), hosting: Hosting::new(host, env, stores, group, failure) })
+    }
+
+    /// The node of `roster` whose replicas are there already, and whose host reaches the others by itself.
+    pub(crate) fn over(roster: Roster, hosting: Hosting) -> Self {
+        DistributedNode { roster, post: None, hosting }
     }
 
     /// Starts this node's replica of a group, which all of `voters` make with the same voters.
@@ -75,7 +81,9 @@ impl DistributedNode {
 
     /// From now on other nodes' messages are heard; those that came before are lost.
     pub fn listen(&self) {
-        self.post.hand_to(self.hosting.host());
+        if let Some(post) = &self.post {
+            post.hand_to(self.hosting.host());
+        }
     }
 
     /// Clocks, randomness, tasks.
@@ -100,7 +108,8 @@ impl DistributedNode {
             tracing::warn!(src = &*message.src, dest = &*message.dest, "a message that is none of this node's");
             return;
         };
-        if let Err(error) = self.post.receive(from, &message.record) {
+        let received = self.post.as_ref().map(|post| post.receive(from, &message.record));
+        if let Some(Err(error)) = received {
             tracing::warn!(src = &*message.src, %error, "a node's message is lost");
         }
     }

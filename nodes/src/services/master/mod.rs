@@ -9,6 +9,7 @@ mod failover;
 mod failover_apart;
 mod heartbeats;
 mod masters;
+mod node;
 mod office;
 mod questions;
 mod refusals;
@@ -27,6 +28,7 @@ use quorate::GroupOptions;
 use quorate_statemachines::master::Office;
 
 pub use self::masters::{Masters, Tell};
+pub use self::node::MasterNode;
 pub use self::request::Command;
 use super::late::Late;
 use super::{ServiceOptions, targets, unusable};

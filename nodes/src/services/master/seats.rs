@@ -13,7 +13,7 @@ use crate::distributed::DistributedNode;
 use crate::embedded::{EmbeddedGroup, Life, Power};
 
 /// The masters' group where each is a process.
-const GROUP: GroupId = GroupId(1);
+pub(super) const GROUP: GroupId = GroupId(1);
 
 /// The replicas of the masters.
 pub(super) enum Seats {
