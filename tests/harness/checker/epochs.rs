@@ -47,7 +47,9 @@ pub enum EpochFault {
 impl fmt::Display for EpochFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            EpochFault::TwoPrimaries { epoch, one, other } => write!(f, "epoch {epoch} has two primaries: {one}, {other}"),
+            EpochFault::TwoPrimaries { epoch, one, other } => {
+                write!(f, "epoch {epoch} has two primaries: {one}, {other}")
+            }
             EpochFault::ToldTwice { epoch, who } => write!(f, "{who} was told twice of epoch {epoch}"),
             EpochFault::NotTold { epoch, who } => write!(f, "{who} was not told of epoch {epoch}"),
         }
@@ -99,6 +101,11 @@ impl Epochs {
             }
         }
         Ok(())
+    }
+
+    /// Whose the newest epoch is that was seen.
+    pub fn newest_primary(&self) -> Option<&str> {
+        self.primaries.last_key_value().map(|(_, primary)| primary.as_str())
     }
 
     /// The newest epoch that was seen.

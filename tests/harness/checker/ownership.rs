@@ -130,7 +130,8 @@ mod tests {
 
     #[test]
     fn owners_that_follow_each_other_with_what_there_was_are_right() {
-        let good = [tenure("b", 4, 7, None), tenure("a", 1, 0, Some((4, 7))), Tenure { shard: 2, ..tenure("b", 1, 0, None) }];
+        let good =
+            [tenure("b", 4, 7, None), tenure("a", 1, 0, Some((4, 7))), Tenure { shard: 2, ..tenure("b", 1, 0, None) }];
         assert_eq!(judge(&good), Ok(()));
         // A shard that was taken away and given back to the one that had kept it.
         assert_eq!(judge(&[tenure("a", 1, 0, Some((2, 3))), tenure("a", 5, 3, None)]), Ok(()));

@@ -25,7 +25,12 @@ impl Kept {
     }
 
     /// From now on what is appended to `log` is remembered too. What was remembered and has not survived is forgotten.
-    pub(crate) async fn keep(&self, node: NodeId, group: GroupId, log: Arc<dyn LogStore>) -> io::Result<Arc<dyn LogStore>> {
+    pub(crate) async fn keep(
+        &self,
+        node: NodeId,
+        group: GroupId,
+        log: Arc<dyn LogStore>,
+    ) -> io::Result<Arc<dyn LogStore>> {
         let last = log.state().await?.last.map_or(0, |last| last.index.0);
         let kept = KeptLog { kept: self.clone(), place: (group, node), log };
         kept.change(|record| record.retain(|index, _| *index <= last));

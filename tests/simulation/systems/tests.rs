@@ -1,9 +1,6 @@
 //! The systems under simulation: a few seeds of each scenario, the seeds that once found something, and that a seed decides
 //! everything.
 
-#[path = "mod.rs"]
-mod systems;
-
 use quorate_harness::sim::{Outcome, Plan, Recording, Scenario, run_plan, run_seed};
 
 /// Runs a seed; fails with what was wrong and how to see it again.
@@ -11,7 +8,9 @@ fn must_hold(scenario: &dyn Scenario, seed: u64) -> Outcome {
     let outcome = run_seed(scenario, seed);
     if let Some(violation) = outcome.violation() {
         let name = scenario.name();
-        panic!("{name}, seed {seed}: {violation}\nagain: cargo run -p quorate-tests --bin quorate-sim -- --scenario {name} --seed {seed}");
+        panic!(
+            "{name}, seed {seed}: {violation}\nagain: cargo run -p quorate-tests --bin quorate-sim -- --scenario {name} --seed {seed}"
+        );
     }
     outcome
 }
@@ -35,7 +34,7 @@ fn decides_everything(scenario: &dyn Scenario, seeds: std::ops::Range<u64>) {
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    for scenario in systems::ALL {
+    for scenario in super::ALL {
         decides_everything(*scenario, 0..2);
     }
 }
@@ -43,14 +42,14 @@ fn the_same_seed_gives_the_same_trace() {
 #[test]
 #[ignore = "takes minutes"]
 fn the_same_seed_gives_the_same_trace_fifty_times() {
-    for scenario in systems::ALL {
+    for scenario in super::ALL {
         decides_everything(*scenario, 0..50);
     }
 }
 
 #[test]
 fn a_few_seeds_of_each_scenario_hold() {
-    for scenario in systems::ALL {
+    for scenario in super::ALL {
         let acknowledged: u64 = (100..104).map(|seed| must_hold(*scenario, seed).counts.ok).sum();
         assert!(acknowledged > 50, "{}: hardly anything was acknowledged", scenario.name());
     }
@@ -58,8 +57,8 @@ fn a_few_seeds_of_each_scenario_hold() {
 
 #[test]
 fn seeds_that_once_found_something_hold() {
-    for (name, seed) in systems::FOUND {
-        let scenario = systems::ALL.iter().find(|scenario| scenario.name() == *name).expect("it is there");
+    for (name, seed) in super::FOUND {
+        let scenario = super::ALL.iter().find(|scenario| scenario.name() == *name).expect("it is there");
         must_hold(*scenario, *seed);
     }
 }
@@ -72,7 +71,7 @@ fn many_seeds() {
     let range = std::env::var("QUORATE_SEEDS").unwrap_or_else(|_| "1000..1100".into());
     let (from, to) = range.split_once("..").expect("from..to");
     let (from, to): (u64, u64) = (from.parse().expect("a number"), to.parse().expect("a number"));
-    for scenario in systems::ALL {
+    for scenario in super::ALL {
         if only.as_deref().is_some_and(|only| only != scenario.name()) {
             continue;
         }

@@ -193,11 +193,10 @@ impl Client {
                 continue;
             }
             let text = format!("/{process}/{number}");
-            let Ok(path) = FilePath::new(&text) else { return };
+            let Ok(path) = FilePath::new(text.as_str()) else { return };
             load.files().insert(text.clone(), Told::Unknown);
             let stamp = Stamp { client: ClientId::new(format!("client-{process}")), seq: number, acked };
-            let command =
-                Command::Change { op: MasterOp::Create { path }, claimed: None, session: Some(stamp) };
+            let command = Command::Change { op: MasterOp::Create { path }, claimed: None, session: Some(stamp) };
             let ticket = sim.invoke(process, "create", json!(text), Value::Null, None);
             let told = match load.insist(&format!("client-{process}"), &command, PATIENCE).await {
                 Ok(_) => {

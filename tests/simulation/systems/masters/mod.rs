@@ -6,7 +6,6 @@
 mod load;
 mod node;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,11 +13,10 @@ use futures::future::join_all;
 use quorate::{GroupOptions, NodeId};
 use quorate_harness::sim::{Kind, Scenario, Shape, Sim};
 use quorate_nodes::services::MasterOptions;
-use quorate_statemachines::master::Name;
 use rand::RngExt;
 
 use self::load::{Client, Load};
-use self::node::{FAILOVER, Mastery, Seen, name};
+use self::node::{FAILOVER, Mastery, Seen};
 
 /// How long faults come.
 const LENGTH: Duration = Duration::from_secs(8);
@@ -56,13 +54,10 @@ impl Scenario for MastersOf {
 
     async fn run(&self, sim: &Sim) {
         let seen = Seen::new(sim);
-        let masters: BTreeMap<NodeId, Name> =
-            (1..=self.0).map(NodeId).map(|node| (node, Name::from(name(node)))).collect();
-        let nodes: Vec<NodeId> = masters.keys().copied().collect();
-        let (group, options) = settings(sim, self.0);
-        sim.start(Mastery { masters, group, options, seen: seen.clone() }, self.0).await;
+        let (group, options) = settings(sim);
+        sim.start(Mastery { masters: self.0, group, options, seen: seen.clone() }, self.0).await;
 
-        let load = Load::new(sim, nodes, seen.clone());
+        let load = Load::new(sim, (1..=self.0).map(NodeId).collect(), seen.clone());
         if !load.subscribe(WATCHER, HEAL).await {
             return sim.violate("masters start", "nobody serves".into());
         }
@@ -77,7 +72,7 @@ impl Scenario for MastersOf {
     }
 }
 
-fn settings(sim: &Sim, masters: u64) -> (GroupOptions, MasterOptions) {
+fn settings(sim: &Sim) -> (GroupOptions, MasterOptions) {
     let mut random = sim.random("settings", 0);
     let group = GroupOptions {
         heartbeat: Duration::from_millis(40),
@@ -85,8 +80,6 @@ fn settings(sim: &Sim, masters: u64) -> (GroupOptions, MasterOptions) {
         lease_margin: Duration::from_millis(30),
         snapshot_log_bytes: [3_000, u64::MAX][random.random_range(0..2)],
         snapshot_keep_entries: [2, 20][random.random_range(0..2)],
-        // What the rule for two rests on.
-        flush_before_send: masters == 2,
         ..GroupOptions::default()
     };
     let options = MasterOptions {

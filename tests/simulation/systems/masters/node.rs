@@ -1,7 +1,6 @@
 //! What runs on a node: one master, as its own process would have it.
 
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,8 +12,8 @@ use quorate::{ClusterId, GroupId, GroupOptions, Host, HostConfig, NodeId};
 use quorate_harness::checker::epochs::{EpochFault, Epochs};
 use quorate_harness::sim::{Life, Program, Sim};
 use quorate_nodes::services::MasterOptions;
-use quorate_nodes::services::master::{Command, Masters, Replicas};
-use quorate_statemachines::master::{Name, Office};
+use quorate_nodes::services::master::{Command, MasterNode, Masters};
+use quorate_statemachines::master::Office;
 use rand::RngExt;
 
 /// The masters' group.
@@ -39,6 +38,11 @@ impl Seen {
         }
     }
 
+    /// Whose the newest epoch is.
+    pub(super) fn newest_primary(&self) -> Option<String> {
+        self.epochs.lock().unwrap_or_else(PoisonError::into_inner).newest_primary().map(str::to_owned)
+    }
+
     /// The newest epoch.
     pub(super) fn newest(&self) -> u64 {
         self.epochs.lock().unwrap_or_else(PoisonError::into_inner).newest()
@@ -47,7 +51,8 @@ impl Seen {
 
 /// The program of all nodes.
 pub(super) struct Mastery {
-    pub(super) masters: BTreeMap<NodeId, Name>,
+    /// How many there are.
+    pub(super) masters: u64,
     pub(super) group: GroupOptions,
     pub(super) options: MasterOptions,
     pub(super) seen: Seen,
@@ -63,6 +68,12 @@ pub(super) fn name(node: NodeId) -> String {
     format!("m{}", node.0)
 }
 
+impl Mastery {
+    fn names(&self) -> Vec<String> {
+        (1..=self.masters).map(|number| name(NodeId(number))).collect()
+    }
+}
+
 #[async_trait]
 impl Program for Mastery {
     async fn boot(&self, life: &Life) -> Result<Arc<dyn Any + Send + Sync>, String> {
@@ -73,7 +84,7 @@ impl Program for Mastery {
         let snapshots = DiskSnapshots::open(life.fs(), Arc::clone(&env), Path::new("/snapshots"), GROUP);
         let snapshots = Arc::new(snapshots.map_err(|error| error.to_string())?);
         // Two masters go on alone by a rule of their own, which Raft's invariants do not know.
-        let log = if self.masters.len() > 2 { life.watch_log(GROUP, log).await } else { log };
+        let log = if self.masters > 2 { life.watch_log(GROUP, log).await } else { log };
         let config = HostConfig { node: life.node(), cluster: ClusterId(7) };
         let host = Host::new(config, Arc::clone(&env), life.transport());
         life.register(&host);
@@ -81,9 +92,14 @@ impl Program for Mastery {
         let tell = move |me: &str, who: &str, office: &Office| {
             seen.judge(|epochs| epochs.told(office.epoch.0, me, who));
         };
-        let replicas = Replicas { id: GROUP, host, env, log, snapshots, options: self.group.clone() };
-        let masters = Masters::start_on(replicas, self.masters.clone(), self.options.clone(), Box::new(tell)).await;
-        Ok(Arc::new(Master { masters: masters.map_err(|fatal| fatal.0)? }))
+        let (own, names) = (name(life.node()), self.names());
+        let node = MasterNode { host, env, log, snapshots, group: self.group.clone() };
+        let masters = Masters::start_on(node, &own, &names, self.options.clone(), Box::new(tell)).await;
+        let masters = masters.map_err(|fatal| fatal.0)?;
+        if let Some(group) = masters.group_of(&own).filter(|_| self.masters > 2) {
+            life.watch_group(&group);
+        }
+        Ok(Arc::new(Master { masters }))
     }
 
     async fn act(&self, sim: &Sim, action: &str, target: NodeId, amount: u64) -> bool {
@@ -91,13 +107,13 @@ impl Program for Mastery {
             return false;
         }
         // An operator who may be wrong about who is the primary, and asks anybody.
-        let names: Vec<&Name> = self.masters.values().collect();
+        let names = self.names();
         let mut random = sim.random("failover", amount);
-        let failed = match sim.leader(GROUP) {
-            Some(leader) if amount % 4 > 0 => name(leader),
-            _ => names[random.random_range(0..names.len())].to_string(),
+        let failed = match self.seen.newest_primary() {
+            Some(primary) if amount % 4 > 0 => primary,
+            _ => names[random.random_range(0..names.len())].clone(),
         };
-        let to = (amount % 3 == 0).then(|| names[random.random_range(0..names.len())].to_string());
+        let to = (amount % 3 == 0).then(|| names[random.random_range(0..names.len())].clone());
         let Some(running) = sim.process::<Master>(target) else { return false };
         let command = Command::TriggerFailover { failed, to };
         let deadline = tokio::time::Instant::now() + PATIENCE;

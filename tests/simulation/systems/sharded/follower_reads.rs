@@ -60,8 +60,7 @@ impl Scenario for FollowerReads {
         }
         let oracle = RefCell::new(Oracle::default());
         let writers = (1..=WRITERS).map(|process| write(sim, &outside[(process % 2) as usize], process, &oracle));
-        let readers =
-            (1..=READERS).map(|nth| read(sim, &outside[(nth % 2) as usize], WRITERS + nth, &oracle));
+        let readers = (1..=READERS).map(|nth| read(sim, &outside[(nth % 2) as usize], WRITERS + nth, &oracle));
         let operator = operator::operate(sim, &outside[0], world.layout.gids(), CHANGES, LENGTH);
         futures::join!(sim.disturb(), join_all(writers), join_all(readers), operator);
 

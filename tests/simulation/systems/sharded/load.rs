@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use quorate_harness::checker::appends::{Append, Told};
 use quorate_harness::checker::Keyed;
+use quorate_harness::checker::appends::{Append, Told};
 use quorate_harness::history::History;
 use quorate_harness::sim::Sim;
 use quorate_statemachines::kv::{KvOp, Outcome};
@@ -141,7 +141,13 @@ impl Load {
     }
 
     /// Reads a key when all is well, as the last operation on it.
-    pub(super) async fn read_at_last(&self, sim: &Sim, client: &Client, key: &str, timeout: Duration) -> Option<String> {
+    pub(super) async fn read_at_last(
+        &self,
+        sim: &Sim,
+        client: &Client,
+        key: &str,
+        timeout: Duration,
+    ) -> Option<String> {
         let call = self.seen.invoke(0, Keyed::new(key, TextOp::Get));
         match client.get(&key.into(), timeout).await {
             Ok(text) => {

@@ -126,12 +126,8 @@ impl World {
         let layout = Arc::new(Layout::new(groups));
         let settings = settings(sim);
         let (kept, traps) = (Kept::default(), Traps::new(sim.clone(), Arc::clone(&layout)));
-        let store = Store {
-            layout: Arc::clone(&layout),
-            settings: settings.clone(),
-            kept: kept.clone(),
-            traps: traps.clone(),
-        };
+        let store =
+            Store { layout: Arc::clone(&layout), settings: settings.clone(), kept: kept.clone(), traps: traps.clone() };
         sim.start(store, NODES).await;
         World { layout, settings, kept, traps }
     }

@@ -106,8 +106,7 @@ impl Program for Store {
             let configs = Arc::clone(&ways.configs) as Arc<dyn Reach<ConfigLog>>;
             let directory = Arc::clone(&ways) as Arc<dyn Directory>;
             let options = self.settings.driver.clone();
-            let driver =
-                Driver::new(gid.clone(), group.clone(), Some(configs), directory, Arc::clone(&env), options);
+            let driver = Driver::new(gid.clone(), group.clone(), Some(configs), directory, Arc::clone(&env), options);
             env.spawn(Box::pin(driver.run()));
         }
         Ok(Arc::new(Node { _host: host, groups }))

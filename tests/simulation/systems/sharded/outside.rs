@@ -8,9 +8,9 @@ use quorate::types::ClientId;
 use quorate::{Consistency, Host, HostConfig, NodeId};
 use quorate_harness::sim::Sim;
 use quorate_nodes::kv::{Directory, KvClient, KvError, Reach};
-use quorate_statemachines::{Gid, ShardId};
 use quorate_statemachines::configlog::{Config, ConfigLog, Query};
 use quorate_statemachines::kv::{Json, KvAnswer, KvMachine, KvOp, KvQuery, Outcome, Scan, Status, Work};
+use quorate_statemachines::{Gid, ShardId};
 
 use super::layout::Layout;
 use super::node::CLUSTER;

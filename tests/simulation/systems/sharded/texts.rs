@@ -37,7 +37,12 @@ impl Model for Texts {
         None
     }
 
-    fn step(&self, state: &Option<String>, input: &Keyed<TextOp>, output: Option<&TextAnswer>) -> Option<Option<String>> {
+    fn step(
+        &self,
+        state: &Option<String>,
+        input: &Keyed<TextOp>,
+        output: Option<&TextAnswer>,
+    ) -> Option<Option<String>> {
         let (answer, next) = match (&input.op, state) {
             (TextOp::Get, _) => (TextAnswer::Value(state.clone()), state.clone()),
             (TextOp::Put(value), _) => (TextAnswer::Done, Some(value.clone())),
