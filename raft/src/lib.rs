@@ -18,6 +18,7 @@ pub mod host;
 pub mod log;
 pub mod machine;
 pub mod metrics;
+pub mod planted;
 mod quiet;
 pub mod reads;
 pub mod sessions;

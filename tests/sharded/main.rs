@@ -21,4 +21,5 @@ mod move_steps;
 mod one_group;
 mod partial;
 mod partitions;
+mod scans;
 mod unreliable;

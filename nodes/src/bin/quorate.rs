@@ -86,6 +86,7 @@ fn main() -> ExitCode {
         LogFormat::Json => log.json().flatten_event(true).init(),
     }
     let run = || -> anyhow::Result<()> {
+        quorate::planted::admit()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         match &cli.command {
             Command::Demo(options) => runtime.block_on(demo::run(options)),

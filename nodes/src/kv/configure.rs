@@ -1,5 +1,6 @@
 //! Following the configuration log: one entry after the other, each only when the one before is settled.
 
+use quorate::planted::{self, Bug};
 use quorate::{Consistency, Index};
 use quorate_statemachines::ConfigNumber;
 use quorate_statemachines::configlog::{self, Config, ConfigLog, plan};
@@ -18,7 +19,7 @@ impl Driver {
         loop {
             let seen = self.own.applied();
             let settled = match self.work().await {
-                Some(work) if work.settled => Some(work.number),
+                Some(work) if work.settled || planted::is(Bug::ConfigWhileMoving) => Some(work.number),
                 _ => None,
             };
             match settled {
@@ -38,7 +39,13 @@ impl Driver {
     /// Proposes the configuration after `number`, if there is one; says whether it did.
     async fn configure_next(&self, configs: &dyn Reach<ConfigLog>, number: ConfigNumber, replica: usize) -> bool {
         // A configuration never changes, so any replica's answer is good; one that lags only answers later.
-        let Some(next) = self.ask(configs, configlog::Query::After(number), replica).await else { return false };
+        let query = match planted::is(Bug::ConfigSkipped) {
+            true => configlog::Query::Latest,
+            false => configlog::Query::After(number),
+        };
+        let Some(next) = self.ask(configs, query, replica).await.filter(|next| next.number > number) else {
+            return false;
+        };
         let previous = match number {
             ConfigNumber(0) => Arc::new(Config::none()),
             number => match self.ask(configs, configlog::Query::At(number), replica).await {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures::future::select;
 use quorate::env::{BoxFuture, Env};
+use quorate::planted::{self, Bug};
 use quorate::{Consistency, Group, WriteError, WriteOptions, Written};
 use quorate_statemachines::configlog::ConfigLog;
 use quorate_statemachines::kv::{
@@ -226,8 +227,12 @@ impl Driver {
 
     /// Asks the destination of a frozen shard whether it has it: it may have told us while nobody led here.
     async fn ask_installed(&self, hand_off: HandOffWork) {
-        self.env.sleep(self.options.look).await;
         let HandOffWork { shard, lost_at, to, .. } = hand_off;
+        if planted::is(Bug::DeletedBeforeInstalled) {
+            let _ = self.write_own(KvCommand::Delete { shard, lost_at, to }).await;
+            return;
+        }
+        self.env.sleep(self.options.look).await;
         let Some(group) = self.groups.find(&to) else { return };
         let query = KvQuery::Installed { shard, source: self.me.clone(), lost_at };
         let answer = group.read(Consistency::Linearizable, &query, self.options.call_timeout, 0).await;

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use quorate::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::stdio::{ErrorReply, Init};
@@ -18,6 +18,22 @@ enum State<T> {
     Starting,
     Started(Arc<T>),
     Failed(ErrorReply),
+}
+
+impl<T> Clone for State<T> {
+    fn clone(&self) -> Self {
+        match self {
+            State::Starting => State::Starting,
+            State::Started(started) => State::Started(Arc::clone(started)),
+            State::Failed(error) => State::Failed(error.clone()),
+        }
+    }
+}
+
+impl<T> State<T> {
+    fn is_known(&self) -> bool {
+        !matches!(self, State::Starting)
+    }
 }
 
 impl<T: Send + Sync + 'static> Late<T> {
@@ -36,13 +52,15 @@ impl<T: Send + Sync + 'static> Late<T> {
                 Ok(started) => State::Started(Arc::new(started)),
                 Err(error) => State::Failed(error),
             };
-            sender.send_replace(ended);
+            sender.modify(|state| {
+                *state = ended;
+                true
+            });
         });
         let soon = Instant::now() + super::left(init.deadline) / 2;
-        let _ = timeout_at(soon, state.wait_for(|state| !matches!(state, State::Starting))).await;
-        match &*state.borrow() {
-            State::Failed(error) => return Err(error.clone()),
-            State::Starting | State::Started(_) => {}
+        let _ = timeout_at(soon, state.wait_for(State::is_known)).await;
+        if let State::Failed(error) = &*state.borrow() {
+            return Err(error.clone());
         }
         Ok(Late(state))
     }
@@ -61,7 +79,7 @@ impl<T: Send + Sync + 'static> Late<T> {
     /// Error 11 when it has not been started by the deadline, or cannot be.
     pub(super) async fn by(&self, deadline: Instant) -> Result<Arc<T>, ErrorReply> {
         let mut state = self.0.clone();
-        let _ = timeout_at(deadline, state.wait_for(|state| !matches!(state, State::Starting))).await;
+        let _ = timeout_at(deadline, state.wait_for(State::is_known)).await;
         let refused = |text: &str| ErrorReply::unavailable(text).reason("not_started");
         match &*state.borrow() {
             State::Started(started) => Ok(Arc::clone(started)),

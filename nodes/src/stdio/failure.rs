@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use tokio::sync::watch;
+use quorate::watch;
 
 /// Why a service cannot go on, once it cannot. Clones are the same one.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ impl Failure {
     /// The service cannot go on: what is being carried out is answered, nothing more is read, and the process ends with
     /// an error. The first reason counts.
     pub fn tell(&self, why: impl fmt::Display) {
-        self.0.send_if_modified(|told| {
+        self.0.modify(|told| {
             let is_first = told.is_none();
             if is_first {
                 *told = Some(why.to_string());

@@ -15,7 +15,7 @@ use super::service::Service;
 /// inside the runtime.
 pub fn run<S: Service>(options: &StdioOptions, build: impl FnOnce() -> anyhow::Result<S>) -> ExitCode {
     options.start_logging();
-    match block_on(options, build) {
+    match admit().and_then(|()| block_on(options, build)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Standard error may be closed; then the status alone has to tell.
@@ -23,6 +23,10 @@ pub fn run<S: Service>(options: &StdioOptions, build: impl FnOnce() -> anyhow::R
             ExitCode::FAILURE
         }
     }
+}
+
+fn admit() -> anyhow::Result<()> {
+    Ok(quorate::planted::admit()?)
 }
 
 fn block_on<S: Service>(options: &StdioOptions, build: impl FnOnce() -> anyhow::Result<S>) -> anyhow::Result<()> {

@@ -15,6 +15,7 @@ use super::types::membership_from;
 use crate::env::Moment;
 use crate::log::{Entry, Flushed, LogStore, Payload};
 use crate::machine::Machine;
+use crate::planted::{self, Bug};
 use crate::snapshot::{SnapshotMeta, SnapshotStore, SnapshotView};
 use crate::types::{Index, LogId, Membership, NodeId, Term, Vote};
 
@@ -78,7 +79,9 @@ async fn attempt(trial: &mut Trial, lease: impl Future<Output = ()>, judge: Judg
         return Ok(end);
     }
     let vote = fence(trial.log.as_ref(), trial.node).await?;
-    lease.await;
+    if !planted::is(Bug::TakeOverTooSoon) {
+        lease.await;
+    }
     // And once more behind the fence: this is the look that counts. What it finds unchanged is not replayed again.
     if let Some(end) = trial.verdict(judge).await? {
         return Ok(end);
@@ -94,7 +97,9 @@ pub(super) async fn fence(log: &dyn LogStore, node: NodeId) -> io::Result<Vote> 
     let voted = log.vote().await?.map_or(Term(0), |vote| vote.term);
     let written = log.state().await?.last.map_or(Term(0), |last| last.term);
     let vote = Vote { term: Term(voted.max(written).0 + 1), node, committed: false };
-    log.save_vote(vote).await?;
+    if !planted::is(Bug::TakeOverUnfenced) {
+        log.save_vote(vote).await?;
+    }
     Ok(vote)
 }
 
@@ -148,7 +153,7 @@ impl Trial {
         }
         let machine = self.state.machine().map_err(io::Error::other)?;
         let own = OwnLog { membership: &membership, last: self.state.last, machine };
-        Ok(if judge(own) { None } else { Some(Attempt::Judged) })
+        Ok(if judge(own) || planted::is(Bug::TakeOverUnjudged) { None } else { Some(Attempt::Judged) })
     }
 
     fn membership(&self) -> Membership {

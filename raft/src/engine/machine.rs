@@ -17,9 +17,11 @@ use super::types::{
     RaftLogId, RaftSnapshotMeta, StoredMembership, TypeConfig, log_id_from, log_id_into, membership_from,
     membership_into,
 };
+use crate::env::Env;
 use crate::log::LogStore;
 use crate::machine::Backlog;
 use crate::metrics::HostMetrics;
+use crate::planted::{self, Bug};
 use crate::snapshot::{Snapshot, SnapshotMeta, SnapshotStore, SnapshotView};
 
 type RaftSnapshot = openraft::Snapshot<crate::types::Term, crate::types::NodeId, (), Arc<dyn SnapshotView>>;
@@ -41,6 +43,7 @@ pub(crate) struct Shared {
     snapshot_bytes: u64,
     pub(crate) snapshot_wanted: Arc<Notify>,
     metrics: Arc<HostMetrics>,
+    env: Arc<dyn Env>,
     /// Whether the machine keeps its state itself; the store of snapshots is then asked at the start only.
     durable: bool,
     /// What a durable machine has persisted last.
@@ -65,7 +68,7 @@ impl Shared {
         snapshots: Arc<dyn SnapshotStore>,
         snapshot_bytes: u64,
         metrics: Arc<HostMetrics>,
-        inline: bool,
+        env: Arc<dyn Env>,
     ) -> Self {
         Shared {
             applied: AppliedIndex::default(),
@@ -77,7 +80,8 @@ impl Shared {
             durable: state.is_durable(),
             persisted: StdMutex::default(),
             turn: Mutex::default(),
-            inline,
+            inline: env.simulation().is_some(),
+            env,
             fit: AtomicBool::new(state.version().1),
             digests: Digests::new(),
             parted: OnceLock::new(),
@@ -104,6 +108,10 @@ impl Shared {
             && snapshot.meta.last > self.read().last
         {
             self.install(snapshot.meta, snapshot.view).await?;
+        }
+        if planted::is(Bug::AppliedTwice) {
+            let purged = self.log.state().await?.purged;
+            self.write().last = purged;
         }
         // What a replay for another purpose has left is not this life's.
         drop(self.write().take_tasks());
@@ -230,6 +238,10 @@ impl Shared {
                     break;
                 }
             };
+            let entry = if planted::is(Bug::LocalClockApplied) { entry.stamped(self.env.wall()) } else { entry };
+            if planted::is(Bug::LocalClockExpires) {
+                state.expire_sessions(self.env.wall());
+            }
             let outcome = match state.apply_entry(&entry) {
                 Ok(outcome) => outcome,
                 Err(error) => {
@@ -275,6 +287,17 @@ impl Shared {
     }
 }
 
+/// What a snapshot is stored with: all that it stands for, but for the bugs of these names.
+fn as_stored(meta: SnapshotMeta) -> SnapshotMeta {
+    if planted::is(Bug::SnapshotWithoutIndex) {
+        return SnapshotMeta { last: None, ..meta };
+    }
+    if planted::is(Bug::SnapshotWithoutMembership) {
+        return SnapshotMeta { last: meta.last, ..SnapshotMeta::default() };
+    }
+    meta
+}
+
 pub(crate) fn meta_into(meta: &SnapshotMeta) -> RaftSnapshotMeta {
     RaftSnapshotMeta {
         last_log_id: meta.last.map(log_id_into),
@@ -300,10 +323,11 @@ impl RaftSnapshotBuilder<TypeConfig> for MachineAdapter {
             return Ok(RaftSnapshot { meta: meta_into(&kept.meta), snapshot: kept.view });
         }
         let (meta, view) = self.0.view();
-        match self.0.snapshots.save(meta, Arc::clone(&view)).await {
+        let taken = meta_into(&meta);
+        match self.0.snapshots.save(as_stored(meta), Arc::clone(&view)).await {
             Ok(kept) => {
                 self.0.metrics.snapshots_taken.increment(1);
-                Ok(RaftSnapshot { meta: meta_into(&kept.meta), snapshot: kept.view })
+                Ok(RaftSnapshot { meta: taken, snapshot: kept.view })
             }
             // Any error would stop the replica. A snapshot of nothing is older than the newest one, and passed over; who
             // wants one asks again.

@@ -25,6 +25,7 @@ use super::machine::meta_from;
 use super::types::{RaftVote, TypeConfig, log_id_from, log_id_into, vote_from, vote_into};
 use crate::host::Caller;
 use crate::log::Entry;
+use crate::planted::{self, Bug};
 use crate::snapshot::{Snapshot, SnapshotReader, SnapshotView};
 use crate::transport::{Append, Appended, Ballot, Chunk, ChunkReply, Reply, Request, TransportError};
 use crate::types::{GroupId, NodeId};
@@ -121,7 +122,13 @@ impl Peer {
             entries: rpc.entries,
             committed: rpc.leader_commit.map(log_id_from),
         };
-        match self.call(Request::Append(append), timeout).await? {
+        let reply = match self.call(Request::Append(append), timeout).await {
+            Err(Failure::Transport(TransportError::NoAnswer(_))) if planted::is(Bug::LostAppendCounted) => {
+                return Ok(Appended::Success);
+            }
+            reply => reply?,
+        };
+        match reply {
             Reply::Append(appended) => Ok(appended),
             other => Err(unexpected(&other)),
         }

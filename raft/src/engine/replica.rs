@@ -32,12 +32,16 @@ use crate::host::Caller;
 use crate::log::{Entry, Full, LogStore, Write};
 use crate::machine::{CommandVersion, Machine, Undecodable, Versions};
 use crate::metrics::HostMetrics;
+use crate::planted::{self, Bug};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::transport::{Append, Appended, ReadIndex, Reply, Request};
 use crate::types::{GroupId, Index, Membership, NodeId};
 use crate::watch;
 
 pub(super) type Raft = openraft::Raft<TypeConfig, MachineAdapter>;
+
+/// A lease that outlasts everything: what some planted bugs believe in.
+const ENDLESS: Duration = Duration::from_secs(3600);
 
 /// What a replica is made of.
 pub(crate) struct ReplicaSpec {
@@ -95,7 +99,7 @@ impl Replica {
             Arc::clone(&spec.snapshots),
             spec.options.snapshot_log_bytes,
             Arc::clone(&spec.metrics),
-            spec.env.simulation().is_some(),
+            Arc::clone(&spec.env),
         ));
         shared.load().await.map_err(|error| Fatal(format!("state of {}: {error}", spec.group)))?;
         // Soon enough that a lost one is sent again before its follower is missed.
@@ -105,7 +109,10 @@ impl Replica {
             spec.node,
             config,
             network,
-            LogAdapter::new(Arc::clone(&spec.log), spec.options.flush_before_send),
+            LogAdapter::new(
+                Arc::clone(&spec.log),
+                spec.options.flush_before_send && !planted::is(Bug::SentBeforeFlush),
+            ),
             MachineAdapter(Arc::clone(&shared)),
         );
         let raft = scoped(spec.env.as_ref(), start).await.map_err(|error| Fatal(error.to_string()))?;
@@ -234,12 +241,23 @@ impl Replica {
 
     /// A read index that reflects everything acknowledged before the call; a quorum confirms this leader after it.
     pub(crate) async fn read_index(&self, wait: Duration) -> Result<ReadIndex, NotHere> {
-        self.read_log_id(LinearizerOption::from(ReadPolicy::ReadIndex).with_wait_timeout(wait)).await
+        let option = match planted::is(Bug::UnconfirmedReadIndex) {
+            true => LinearizerOption::new(Some(ENDLESS), false),
+            false => LinearizerOption::from(ReadPolicy::ReadIndex),
+        };
+        self.read_log_id(option.with_wait_timeout(wait)).await
     }
 
     /// A read index on the strength of the lease, less the margin for drifting clocks.
     pub(crate) async fn lease_index(&self) -> Result<ReadIndex, NotHere> {
-        self.read_log_id(LinearizerOption::new(Some(self.lease), false).with_wait_timeout(Duration::ZERO)).await
+        let mut lease = self.lease;
+        if planted::is(Bug::LeaseTooLong) {
+            lease *= 4;
+        }
+        if planted::is(Bug::LeaseUnchecked) {
+            lease = ENDLESS;
+        }
+        self.read_log_id(LinearizerOption::new(Some(lease), false).with_wait_timeout(Duration::ZERO)).await
     }
 
     async fn read_log_id(&self, option: LinearizerOption) -> Result<ReadIndex, NotHere> {
@@ -428,6 +446,9 @@ async fn outwait_lease(spec: &ReplicaSpec) -> Result<(), Fatal> {
             // What an earlier life in this process appended may still wait for its flush, and nobody would know: a saved
             // vote has all that was queued before it flushed.
             spec.log.save_vote(vote).await.map_err(fatal)?;
+        }
+        if planted::is(Bug::LeaseNotOutwaited) {
+            return Ok(());
         }
         let waited = spec.silent_since.map_or(Duration::ZERO, |since| spec.env.now().since(since));
         spec.env.sleep(spec.options.election_timeout.1.saturating_sub(waited)).await;

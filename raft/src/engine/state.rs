@@ -16,6 +16,7 @@ use super::digests::Task;
 use super::types::{Outcome, Outcomes, StoredMembership, log_id_into, membership_into};
 use crate::log::{Action, Entry, Payload, Proposal, Write};
 use crate::machine::{CommandVersion, EntryContext, Machine, StateMachine, Undecodable, Versions};
+use crate::planted::{self, Bug};
 use crate::sessions::{Begin, DEFAULT_TTL, SessionRecord, Stamp, Table, digest};
 use crate::snapshot::{RecordReader, Records, SnapshotMeta, SnapshotReader, SnapshotView};
 use crate::types::{LogId, LogTime};
@@ -230,8 +231,16 @@ impl State {
         self.torn = true;
         self.machine.restore(&mut records)?;
         self.torn = false;
-        self.own = own;
+        let sessions = std::mem::replace(&mut self.own, own).sessions;
+        if planted::is(Bug::SessionsNotReset) {
+            self.own.sessions = sessions;
+        }
         Ok(())
+    }
+
+    /// Expires sessions by another time than the log's: what a planted bug does.
+    pub(super) fn expire_sessions(&mut self, now: LogTime) {
+        self.own.sessions.expire(now);
     }
 
     fn advance_time(&mut self, stamped: LogTime) {
@@ -333,7 +342,8 @@ impl SnapshotView for StateView {
         let own = Records::view(move || {
             let raised = (version > CommandVersion::default()).then_some(Record::InForce(version));
             let stream = STREAM_VERSIONS[usize::from(raised.is_some())];
-            let header = Record::Header(stream, time, sessions.len() as u64);
+            let count = if planted::is(Bug::SessionsNotInSnapshot) { 0 } else { sessions.len() as u64 };
+            let header = Record::Header(stream, time, count);
             [header].into_iter().chain(raised).chain(sessions.records().map(Record::Session))
         });
         Box::new(Chained { first: Some(own.open()), then: self.machine.open() })

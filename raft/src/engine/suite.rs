@@ -57,7 +57,8 @@ impl Machine for Count {
 
 fn adapters(log: Arc<dyn LogStore>, snapshots: Arc<dyn SnapshotStore>) -> ((), LogAdapter, MachineAdapter) {
     let state = State::new(Box::<Count>::default(), Duration::from_secs(60));
-    let shared = Shared::new(state, Arc::clone(&log), snapshots, u64::MAX, Arc::new(HostMetrics::new()), true);
+    let env: Arc<dyn Env> = Arc::new(VirtualEnv::new(1));
+    let shared = Shared::new(state, Arc::clone(&log), snapshots, u64::MAX, Arc::new(HostMetrics::new()), env);
     ((), LogAdapter::new(log, true), MachineAdapter(Arc::new(shared)))
 }
 

@@ -13,6 +13,7 @@ use super::route::{Route, Target};
 use crate::engine::NotHere;
 use crate::env::Moment;
 use crate::error::{AdminError, Rejected, Unknown, WriteError};
+use crate::planted::{self, Bug};
 use crate::transport::{Change, ForwardedAdmin, Reply, Request, TransportError};
 use crate::types::{Index, NodeId};
 
@@ -112,7 +113,7 @@ impl GroupCore {
     /// node's vote to ask for, a small group could not even take it back.
     async fn catch_up(&self, node: NodeId) -> Result<(), AdminError> {
         self.learn(node).await?;
-        if node == self.node {
+        if node == self.node || planted::is(Bug::VoterNotCaughtUp) {
             return Ok(());
         }
         while self.obstacle(node)?.is_some() {
@@ -123,6 +124,7 @@ impl GroupCore {
 
     /// Makes `add` a voter and `remove` none; nothing is to be done if that is so, and settled, already.
     async fn revote(&self, add: Option<NodeId>, remove: Option<NodeId>) -> Result<(), AdminError> {
+        let remove = remove.filter(|_| !planted::is(Bug::RemovedKeepsVote));
         let membership = self.replica.membership().await?;
         let mut voters = membership.voters.last().cloned().unwrap_or_default();
         let changes = add.is_some_and(|node| voters.insert(node)) | remove.is_some_and(|node| voters.remove(&node));

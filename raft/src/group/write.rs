@@ -13,6 +13,7 @@ use crate::env::Moment;
 use crate::error::{Rejected, Unknown, WriteError};
 use crate::host::Part;
 use crate::log::{Action, Write};
+use crate::planted::{self, Bug};
 use crate::transport::{ForwardedWrite, Reply, Request, TransportError, WriteOutcome, WriteResult};
 use crate::types::{LogId, NodeId};
 
@@ -212,6 +213,7 @@ impl GroupCore {
         let proposed = pin!(self.replica.propose(write));
         match self.until(deadline, proposed).await {
             Some(answer) => judged(self.answered(answer)),
+            None if planted::is(Bug::UnknownCalledRefused) => Attempt::Failed(Rejected::Deadline(timeout).into()),
             None => Attempt::Unknown(Unknown::Deadline(timeout)),
         }
     }
@@ -303,7 +305,7 @@ fn judged(proposed: Proposed) -> Attempt<WriteOutcome> {
 }
 
 fn is_repeatable(write: &Write) -> bool {
-    write.session.is_some() || matches!(write.action, Action::OpenSession(_))
+    write.session.is_some() || matches!(write.action, Action::OpenSession(_)) || planted::is(Bug::UnknownRetried)
 }
 
 /// Whether another attempt may find it otherwise.

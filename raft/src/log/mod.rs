@@ -31,6 +31,15 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// The same entry, but that a proposal says that it was made at `time`: what a planted bug applies.
+    pub(crate) fn stamped(&self, time: LogTime) -> Entry {
+        let mut entry = self.clone();
+        if let Payload::Writes(proposal) = &mut entry.payload {
+            Arc::make_mut(proposal).stamped = time;
+        }
+        entry
+    }
+
     /// About how many bytes the entry takes, in memory and on a disk.
     pub fn size(&self) -> u64 {
         const OVERHEAD: u64 = 32;

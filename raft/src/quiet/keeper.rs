@@ -10,6 +10,7 @@ use super::rest::State;
 use crate::env::{Env, Moment};
 use crate::group::{GroupCore, Leadership};
 use crate::host::Peers;
+use crate::planted::{self, Bug};
 use crate::watch;
 
 /// So often in the time after which it sleeps a leader looks whether it was asked anything.
@@ -95,6 +96,7 @@ impl Keeper {
                 let peer = self.peers.watch(watched.leader, self.ping_every);
                 match first(self.state.changed(), peer.lost(watched.life)).await {
                     Some(changed) => changed.is_ok(),
+                    None if planted::is(Bug::NobodyWakes) => self.state.changed().await.is_ok(),
                     None => self.core.upgrade().map(|core| core.rest.rouse()).is_some(),
                 }
             }

@@ -9,12 +9,20 @@ use crate::engine::NotHere;
 use crate::error::{ReadError, Rejected};
 use crate::group::{GroupCore, Route};
 use crate::machine::Undecodable;
+use crate::planted::{self, Bug};
 use crate::transport::ReadIndex;
 
 impl GroupCore {
     /// As the leader: waits until everything acknowledged before the call is applied here, on the strength of a quorum's
     /// word or of the lease.
     pub(super) async fn confirm(&self, consistency: Consistency, route: &Route<'_>) -> Result<(), ReadError> {
+        let is_planted = match consistency {
+            Consistency::Lease => planted::is(Bug::SleeperServesLease) && !self.rest.is_awake(),
+            _ => planted::is(Bug::NoReadIndex),
+        };
+        if is_planted {
+            return Ok(());
+        }
         let ready = async {
             self.awake().await;
             let ReadIndex { index, .. } = match consistency {
@@ -23,7 +31,9 @@ impl GroupCore {
             };
             // Also for a lease read: what was committed at its moment may not be applied yet, and a follower that has
             // applied it may have answered for it.
-            self.replica.reach(index).await;
+            if !planted::is(Bug::LeaderDoesNotWait) {
+                self.replica.reach(index).await;
+            }
             Ok::<_, NotHere>(())
         };
         match self.until(route.deadline, pin!(ready)).await {
@@ -41,6 +51,7 @@ impl GroupCore {
             let target = route.next().await?;
             let patience = route.deadline.min(self.env.now() + self.options.election_timeout.1 * 4);
             match self.ask_read_index(patience).await {
+                Ok(_) if planted::is(Bug::FollowerDoesNotWait) => return Ok(()),
                 Ok(ReadIndex { index, .. }) => {
                     let reached = self.until(route.deadline, pin!(self.replica.reach(index))).await;
                     return reached.ok_or(ReadError::Deadline(timeout));
@@ -66,7 +77,16 @@ impl GroupCore {
     }
 
     fn is_proven(&self, bound: Duration) -> bool {
-        self.freshness.age(self.env.now()).is_some_and(|age| age <= bound)
+        self.proven_age(bound).is_some()
+    }
+
+    /// How old this replica's state can be at most, if that is within the bound.
+    pub(super) fn proven_age(&self, bound: Duration) -> Option<Duration> {
+        let age = self.freshness.age(self.env.now())?;
+        if planted::is(Bug::BoundIgnored) {
+            return Some(age.min(bound));
+        }
+        (age <= bound).then_some(age)
     }
 
     /// Starts the next probe while the last one still serves, so that readers who keep coming need not wait.

@@ -135,11 +135,11 @@ impl GroupCore {
     /// Answers from the state as it is if that is provably fresh enough. The age is taken after the state was read.
     fn read_proven(&self, bound: Duration, query: &Bytes) -> Result<Option<ReadReply<Bytes>>, ReadError> {
         self.running()?;
-        if self.freshness.age(self.env.now()).is_none_or(|age| age > bound) {
+        if self.proven_age(bound).is_none() {
             return Ok(None);
         }
         let mut reply = self.answer(query, false, None)?;
-        reply.proof.staleness = self.freshness.age(self.env.now()).filter(|age| *age <= bound);
+        reply.proof.staleness = self.proven_age(bound);
         Ok(reply.proof.staleness.is_some().then_some(reply))
     }
 

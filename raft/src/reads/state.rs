@@ -56,8 +56,7 @@ impl GroupCore {
         let staleness = match bound {
             Some(bound) if !linearizable => {
                 // Taken after the look: however long that took, the age counts it.
-                let age = self.freshness.age(self.env.now()).filter(|age| *age <= bound);
-                Some(age.ok_or_else(|| too_old(bound))?)
+                Some(self.proven_age(bound).ok_or_else(|| too_old(bound))?)
             }
             bound => bound,
         };

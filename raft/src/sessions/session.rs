@@ -5,6 +5,7 @@ use imbl::OrdMap;
 
 use super::records::{KeptReply, SessionRecord};
 use super::stamp::Refusal;
+use crate::planted::{self, Bug};
 use crate::types::{ClientId, Index, LogTime};
 
 /// How many replies of one client are kept, and how far below the highest number an unseen one is still carried out.
@@ -54,8 +55,14 @@ impl Session {
     }
 
     pub(super) fn judge(&self, seq: u64, digest: u64) -> Begin {
-        if let Some(kept) = self.replies.get(&seq) {
-            return if kept.digest == digest {
+        if let Some(kept) = self.replies.get(&seq)
+            && !planted::is(Bug::NoDedupe)
+        {
+            return if let Some((_, newest)) = self.replies.get_max()
+                && planted::is(Bug::WrongReplyKept)
+            {
+                Begin::Replay(newest.reply.clone())
+            } else if kept.digest == digest {
                 Begin::Replay(kept.reply.clone())
             } else {
                 Begin::Refused(Refusal::Reused)

@@ -10,6 +10,7 @@ use imbl::{OrdMap, OrdSet};
 use super::records::{KeptReply, SessionCopy, SessionRecord};
 use super::session::{Begin, Session};
 use super::stamp::{Refusal, Stamp};
+use crate::planted::{self, Bug};
 use crate::types::{ClientId, Index, LogTime};
 
 /// How long a session lives without being used, unless the table is told otherwise.
@@ -75,7 +76,8 @@ impl Table {
     pub fn begin(&mut self, stamp: &Stamp, digest: u64, now: LogTime) -> Begin {
         self.remove_if_expired(&stamp.client, now);
         let Some(session) = self.touch(&stamp.client, now) else {
-            return Begin::Refused(Refusal::Expired);
+            let served = planted::is(Bug::UnknownSessionServed);
+            return if served { Begin::Fresh } else { Begin::Refused(Refusal::Expired) };
         };
         // A command cannot acknowledge itself: its own reply is not yet known to anybody.
         let acked = stamp.seq.checked_sub(1).and_then(|before| stamp.acked.map(|acked| acked.min(before)));
@@ -132,11 +134,12 @@ impl Table {
         // A session opened later than `since` is another one than the receiver may hold under this name.
         let since = since.filter(|since| session.opened <= *since);
         let replies = session.replies.values().filter(|kept| since.is_none_or(|since| kept.at > since));
+        let replies = replies.filter(|_| !planted::is(Bug::RepliesNotMoved));
         Some(SessionCopy {
             client: client.clone(),
             whole: since.is_none(),
             idle_ms: now.0.saturating_sub(session.last_used.0),
-            highest: session.highest,
+            highest: session.highest.filter(|_| !planted::is(Bug::RepliesNotMoved)),
             acked: session.acked,
             replies: replies.cloned().collect(),
         })
@@ -162,7 +165,8 @@ impl Table {
 
     /// The sessions as records of a snapshot, by rising name. The iterator owns what it reads and sees no later change.
     pub fn records(&self) -> impl Iterator<Item = SessionRecord> + Send + use<> {
-        self.sessions.clone().into_iter().map(|(client, session)| session.record(client))
+        let kept = if planted::is(Bug::SessionsNotInSnapshot) { OrdMap::new() } else { self.sessions.clone() };
+        kept.into_iter().map(|(client, session)| session.record(client))
     }
 
     /// What has to be put (a record) or removed (none) to make this table of `earlier`. Costs what has changed, not what

@@ -27,6 +27,7 @@ mod restarts;
 mod sessions;
 mod snapshots;
 mod state;
+mod strays;
 mod transfer;
 mod two_masters;
 mod versions;

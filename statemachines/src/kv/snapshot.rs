@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate::machine::{StateDigest, encode};
+use quorate::planted::{self, Bug};
 use quorate::sessions::SessionRecord;
 use quorate::snapshot::{Records, SnapshotReader, SnapshotView, read_records};
 use quorate::types::{Index, LogTime};
@@ -196,6 +197,7 @@ fn lost_records(lost: Lost, form: Form, record: impl FnOnce(Loss) -> Record) -> 
     let Lost { lost_at, to, since, frozen_at, contents, marks } = lost;
     let all = once(record(Loss { lost_at, to, since, frozen_at })).chain(contents_records(contents, form));
     match form {
+        Form::Whole if planted::is(Bug::MarksNotInSnapshot) => Box::new(all),
         Form::Outline => Box::new(all),
         Form::Whole | Form::Digest => {
             Box::new(all.chain(marks.into_pairs().map(|(index, item)| Record::Mark(index, item))))

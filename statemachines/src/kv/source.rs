@@ -1,9 +1,10 @@
 //! The source's part in a shard's move: give pieces of it away, freeze it, and give it up when it is installed elsewhere.
 
+use quorate::planted::{self, Bug};
 use quorate::types::Index;
 
 use super::command::Step;
-use super::marks::Item;
+use super::marks::{Item, Marks};
 use super::query::{Pull, Pulled};
 use super::state::{Absent, Holding, State};
 use super::transfer::{Chunk, Delta, Reached};
@@ -46,6 +47,15 @@ impl State {
 
     /// Gives up exactly the loss `lost_at`: what was gained or lost since is another matter.
     pub(super) fn delete(&mut self, shard: ShardId, lost_at: ConfigNumber, to: Gid) -> Step {
+        if planted::is(Bug::LateDelete)
+            && let Some(Holding::Serving(contents)) = self.holdings.get(&shard)
+        {
+            let contents = contents.clone();
+            self.holdings.remove(&shard);
+            self.given.insert(shard, to);
+            self.give_up(shard, contents, Marks::default());
+            return Step::Done;
+        }
         let given_up = match self.holdings.get_mut(&shard) {
             Some(Holding::Lost(lost)) if lost.lost_at == lost_at && lost.frozen_at.is_none() => {
                 return Step::StillServed;

@@ -1,5 +1,6 @@
 //! The copy of a shard that is being pulled.
 
+use quorate::planted::{self, Bug};
 use quorate::types::Index;
 
 use super::contents::Contents;
@@ -61,11 +62,18 @@ impl Staged {
 
     /// Takes in a delta of the loss that this is a copy of; says whether it fits.
     pub(super) fn take_delta(&mut self, delta: Delta, at: Applied) -> bool {
-        if !self.copied || self.reached != Some(delta.from) {
+        let fits = self.reached == Some(delta.from) || planted::is(Bug::DeltaOutOfPlace);
+        if !self.copied || !fits {
             return false;
         }
         self.reached = Some(delta.to);
         self.frozen_at = self.frozen_at.or(delta.frozen_at);
+        if planted::is(Bug::NoFreeze) {
+            self.frozen_at = Some(delta.to.index);
+        }
+        if planted::is(Bug::LastDeltaForgotten) && delta.is_last() {
+            return true;
+        }
         for session in delta.sessions {
             self.contents.sessions.merge(session, at.time, at.index);
         }
@@ -75,6 +83,7 @@ impl Staged {
         for (key, value) in delta.keys {
             match value {
                 Some(value) => self.contents.put(key, value),
+                None if planted::is(Bug::TombstonesNotCopied) => {}
                 None => _ = self.contents.remove(&key),
             }
         }

@@ -3,6 +3,7 @@
 use std::iter;
 
 use imbl::{OrdMap, OrdSet};
+use quorate::planted::{self, Bug};
 use quorate::types::Index;
 
 use super::command::NotServed;
@@ -125,7 +126,9 @@ impl State {
     pub(super) fn served(&self, shard: ShardId) -> Result<&Contents, NotServed> {
         match self.holdings.get(&shard) {
             Some(Holding::Serving(contents)) => Ok(contents),
-            Some(Holding::Lost(lost)) if lost.frozen_at.is_none() => Ok(&lost.contents),
+            Some(Holding::Lost(lost)) if lost.frozen_at.is_none() || planted::is(Bug::ServedFrozen) => {
+                Ok(&lost.contents)
+            }
             _ => Err(self.not_served(shard)),
         }
     }
@@ -136,7 +139,10 @@ impl State {
         self.served(shard)?;
         match self.holdings.get_mut(&shard) {
             Some(Holding::Serving(contents)) => Ok((contents, None)),
-            Some(Holding::Lost(lost)) => Ok((&mut lost.contents, Some(&mut lost.marks))),
+            Some(Holding::Lost(lost)) => {
+                let marks = (!planted::is(Bug::ChangesNotMarked)).then_some(&mut lost.marks);
+                Ok((&mut lost.contents, marks))
+            }
             _ => unreachable!("the shard is served"),
         }
     }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use quorate::machine::encode;
+use quorate::planted::{self, Bug};
 use quorate::sessions::{SessionCopy, digest};
 use quorate::types::{ClientId, Index, LogTime};
 use serde::{Deserialize, Serialize};
@@ -139,6 +140,7 @@ impl Chunk {
 
     fn next_session(&self, contents: &Contents) -> Option<ClientId> {
         match &self.through {
+            _ if planted::is(Bug::SessionsNotMoved) => None,
             None => contents.sessions.next_client(None).cloned(),
             Some(Item::Session(last)) => contents.sessions.next_client(Some(last)).cloned(),
             Some(Item::Key(_)) => None,
@@ -203,6 +205,7 @@ impl Delta {
 
     fn add(&mut self, contents: &Contents, item: &Item, now: LogTime) -> usize {
         match item {
+            Item::Session(_) if planted::is(Bug::SessionsNotMoved) => 0,
             Item::Session(client) => match contents.sessions.copy(client, Some(self.from.sessions), now) {
                 Some(session) => {
                     let size = session.size();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use imbl::OrdSet;
 use quorate::machine::{EntryContext, StateMachine, decode, encode};
+use quorate::planted::{self, Bug};
 use quorate::sessions::{Begin, Refusal as SessionRefusal, Stamp, Table, digest};
 use quorate::snapshot::{SnapshotReader, SnapshotView};
 use quorate::types::{LogTime, Term};
@@ -66,12 +67,17 @@ impl MasterMachine {
         }
         let begins = self.office.primary.is_none() || self.office.term < term;
         if begins {
-            self.office = Office { epoch: Epoch(self.office.epoch.0 + 1), primary: Some(primary), term };
+            let is_raised = self.office.primary.is_none() || !planted::is(Bug::EpochNotRaised);
+            let epoch = Epoch(self.office.epoch.0 + u64::from(is_raised));
+            self.office = Office { epoch, primary: Some(primary), term };
         } else if self.office.primary.as_ref() != Some(&primary) {
             return MasterReply::TermOver;
         }
         let servers: OrdSet<Name> = self.servers.by_name.keys().cloned().collect();
-        let audience = servers.union(self.subscribers.clone()).into_iter().collect();
+        let mut audience: Vec<Name> = servers.union(self.subscribers.clone()).into_iter().collect();
+        if planted::is(Bug::NotificationNotRepeated) && !begins {
+            audience.clear();
+        }
         MasterReply::Began { office: self.office.clone(), audience }
     }
 
@@ -84,7 +90,7 @@ impl MasterMachine {
         op: MasterOp,
     ) -> MasterReply {
         // Neither of these is recorded: the same number may come again at the next primary.
-        if epoch != self.office.epoch {
+        if epoch != self.office.epoch && !planted::is(Bug::EpochUnchecked) {
             return MasterReply::Deposed(self.office.clone());
         }
         let mut begun = None;

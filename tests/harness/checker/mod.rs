@@ -8,7 +8,9 @@
 //! Promises: a verdict is never a guess; when time or memory runs out, it is [`Verdict::Unknown`].
 //! Leaves out: weaker consistency (stale reads have a checker of their own), and models with several possible outcomes.
 
+pub mod appends;
 mod configuration;
+pub mod epochs;
 mod events;
 pub mod json;
 pub mod jsonl;
@@ -16,11 +18,14 @@ pub mod kv;
 mod model;
 mod nemesis;
 mod operation;
+pub mod ownership;
 mod parallel;
 #[cfg(test)]
 mod properties;
 pub mod register;
+pub mod scatter;
 mod search;
+pub mod staleness;
 mod steps;
 mod verdict;
 

@@ -25,6 +25,7 @@ mod observer;
 mod outcome;
 mod panics;
 mod plan;
+pub mod regressions;
 mod run;
 mod scenario;
 pub mod scenarios;

@@ -192,7 +192,10 @@ impl MastersClient {
             Ok(error) => {
                 let why = error["text"].as_str().unwrap_or_default().to_owned();
                 match error["code"].as_u64() {
-                    Some(11) => Asked::NotHere { why, primary: error["primary"].as_str().map(str::to_owned) },
+                    // Any master can be told of a failover: what one refuses, another would too.
+                    Some(11) if body["type"] != FAILOVER => {
+                        Asked::NotHere { why, primary: error["primary"].as_str().map(str::to_owned) }
+                    }
                     Some(0 | 13) | None => Asked::Unknown(why),
                     Some(_) => Asked::Refused(error),
                 }

@@ -147,6 +147,9 @@ impl Here {
         timeout_ms: u64,
         failure_timeout: Duration,
     ) -> (String, Result<Reply, ErrorReply>) {
+        if client.is_empty() {
+            return (String::new(), Err(ErrorReply::malformed("who asks? (client)")));
+        }
         let planned = Request::of_body(client, &self.own, body);
         let planned = planned.and_then(|request| Ok((plan(&request, failure_timeout)?, request.kind)));
         let (plan, kind) = match planned {

@@ -37,6 +37,7 @@ impl Masters {
                 let primary = primary.filter(|primary| *primary != nth);
                 self.show(nth, primary.map_or(Standing::Waiting, Standing::Shadow));
                 tokio::select! {
+                    biased;
                     changed = leadership.changed() => if changed.is_err() { return },
                     () = &mut silence => return,
                 }
@@ -45,6 +46,7 @@ impl Masters {
             self.show(nth, Standing::Waiting);
             let term = now.term;
             tokio::select! {
+                biased;
                 deposed = leadership.wait_for(|now| !leads(now) || now.term != term || now.stopped.is_some()) => {
                     // Nobody will say any more who leads: the process ends, and this must not keep it from doing so.
                     if deposed.is_err() {

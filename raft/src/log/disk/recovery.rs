@@ -17,6 +17,7 @@ use super::segment::{self, Header, SPARE, Segment, Segments, Slot, USED};
 use super::state::outlines;
 use super::tail;
 use crate::fs::{Damaged, File, Fs, OpenMode, read_exact_at};
+use crate::planted::{self, Bug};
 use crate::types::GroupId;
 
 /// What was found.
@@ -117,7 +118,11 @@ impl Replay {
         let mut doubtful: VecDeque<(u64, usize)> = VecDeque::new();
         while Some(self.found.next_sequence) != next {
             let expected = self.found.next_sequence;
-            let record = bytes.get(at..).and_then(|rest| Record::parse(rest, header.salt));
+            let parse = |rest| match planted::is(Bug::TornTailRead) && next.is_none() {
+                true => Record::framed(rest),
+                false => Record::parse(rest, header.salt),
+            };
+            let record = bytes.get(at..).and_then(parse);
             let Some(record) = record.filter(|record| record.sequence == expected && !record.is_marker()) else {
                 if next.is_some() {
                     return Err(Damaged::new(&path, at as u64, "a record is missing that was synced").into());
@@ -170,6 +175,13 @@ impl Replay {
             offset: at as u32,
             length: record.length as u32,
             size,
+        };
+        let effect = match effect {
+            Effect::Truncate(_) if planted::is(Bug::TruncateForgotten) => return Ok(()),
+            Effect::Entry(id, size) if planted::is(Bug::TruncateForgotten) && group.slot(id.index.0).is_some() => {
+                Effect::Moved(id, size)
+            }
+            effect => effect,
         };
         let slot = match effect {
             Effect::Entry(id, _) if !group.outline.accepts(id.index.0) => {

@@ -1,6 +1,7 @@
 //! Digests: the same for the same state, wherever it is and whatever way it came, and another one for any other.
 
 use quorate::sessions::DEFAULT_TTL;
+use quorate::types::ClientId;
 
 use super::bench::{Bench, config};
 use super::disk::{Place, database, persist};
@@ -49,7 +50,7 @@ fn a_state_that_differs_in_a_value_a_key_or_a_session_has_another_digest() {
                 contents.put(key("k1"), json(2));
                 contents.put(key("k2"), json(1));
             }
-            _ => contents.sessions.remove(&quorate::types::ClientId::new("c")),
+            _ => assert!(contents.sessions.remove(&ClientId::new("c"))),
         }
         others.push(digest_of(&other.machine));
     }

@@ -208,7 +208,9 @@ fn run(world: &mut World, action: Action) {
 /// `PROPTEST_CASES` asks for more.
 fn config() -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(64);
-    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 4096, ..Default::default() }
+    let default = ProptestConfig::default();
+    let max_shrink_iters = default.max_shrink_iters.min(4096);
+    ProptestConfig { cases, failure_persistence: None, max_shrink_iters, ..default }
 }
 
 fn play(session_ttl_ms: u64, actions: Vec<Action>, database: Option<&KvDatabase>) {

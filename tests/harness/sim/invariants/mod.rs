@@ -197,3 +197,94 @@ fn membership(entry: &Entry) -> Option<Membership> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use quorate::Index;
+
+    use super::*;
+
+    fn id(term: u64, index: u64) -> LogId {
+        LogId { term: Term(term), index: Index(index) }
+    }
+
+    fn entry(term: u64, index: u64) -> Entry {
+        Entry { id: id(term, index), payload: Payload::Blank }
+    }
+
+    fn membership(voters: &[u64]) -> Entry {
+        let voters = vec![voters.iter().copied().map(NodeId).collect()];
+        let membership = Membership { voters, ..Membership::default() };
+        Entry { id: id(0, 0), payload: Payload::Membership(Box::new(membership)) }
+    }
+
+    /// Three replicas with a membership and one entry of term 1, flushed on the nodes given.
+    fn group(flushed_on: &[u64]) -> GroupView {
+        let mut view = GroupView::default();
+        for node in 1..=3 {
+            let entries = [membership(&[1, 2, 3]), entry(1, 1)];
+            assert!(view.take(NodeId(node), &Step::Appended(&entries)).is_empty());
+            if flushed_on.contains(&node) {
+                assert!(view.take(NodeId(node), &Step::Flushed(&[id(0, 0), id(1, 1)])).is_empty());
+            }
+        }
+        view
+    }
+
+    fn breaks(view: &mut GroupView, node: u64, step: &Step<'_>) -> Vec<&'static str> {
+        view.take(NodeId(node), step).into_iter().map(|(property, _)| property).collect()
+    }
+
+    #[test]
+    fn a_commit_without_a_durable_majority_is_noticed() {
+        assert_eq!(
+            breaks(&mut group(&[2, 3]), 1, &Step::Committed(id(1, 1))),
+            [""; 0],
+            "the leader's own may come later"
+        );
+        assert_eq!(breaks(&mut group(&[1]), 1, &Step::Committed(id(1, 1))), [quorum::PROPERTY]);
+    }
+
+    #[test]
+    fn a_leader_without_a_committed_entry_is_noticed() {
+        let mut view = group(&[1, 2]);
+        assert!(breaks(&mut view, 1, &Step::Committed(id(1, 1))).is_empty());
+        assert!(breaks(&mut view, 2, &Step::Leads(Term(2), NodeId(2))).is_empty());
+        let dropped = breaks(&mut view, 3, &Step::Truncated(Some(id(0, 0))));
+        assert_eq!(dropped, [machine::COMMITTED]);
+        assert_eq!(breaks(&mut view, 3, &Step::Leads(Term(3), NodeId(3))), [completeness::PROPERTY]);
+    }
+
+    #[test]
+    fn what_was_flushed_and_is_gone_in_the_next_life_is_noticed() {
+        let mut view = group(&[1]);
+        let log = |last| LogState { purged: None, last: Some(last) };
+        let all = [membership(&[1, 2, 3]), entry(1, 1)];
+        assert!(breaks(&mut view, 1, &Step::Begins(log(id(1, 1)), &all, None)).is_empty());
+        assert!(breaks(&mut view, 2, &Step::Begins(log(id(0, 0)), &all[..1], None)).is_empty(), "never flushed");
+        assert_eq!(breaks(&mut view, 1, &Step::Begins(log(id(0, 0)), &all[..1], None)), [replica::DURABLE]);
+    }
+
+    #[test]
+    fn a_vote_that_is_forgotten_is_noticed() {
+        let mut view = group(&[]);
+        let vote = Vote { term: Term(4), node: NodeId(2), committed: false };
+        for step in [Step::Votes(vote), Step::Voted(vote)] {
+            assert!(breaks(&mut view, 1, &step).is_empty());
+        }
+        let empty = LogState::default();
+        assert_eq!(breaks(&mut view, 1, &Step::Begins(empty, &[], None)), [votes::PROPERTY]);
+    }
+
+    #[test]
+    fn machines_that_apply_different_commands_or_one_twice_are_noticed() {
+        let at = |index| EntryContext { index: Index(index), place: 0, term: Term(1), time: quorate::LogTime(0) };
+        let mut view = group(&[]);
+        assert!(breaks(&mut view, 1, &Step::Applied(at(1), 7)).is_empty());
+        assert!(breaks(&mut view, 2, &Step::Applied(at(1), 7)).is_empty());
+        assert_eq!(breaks(&mut view, 3, &Step::Applied(at(1), 8)), [machine::APPLIED]);
+        assert_eq!(breaks(&mut view, 2, &Step::Applied(at(1), 7)), [applied::PROPERTY]);
+        assert!(breaks(&mut view, 2, &Step::Restored).is_empty());
+        assert!(breaks(&mut view, 2, &Step::Applied(at(1), 7)).is_empty(), "a new life begins again");
+    }
+}

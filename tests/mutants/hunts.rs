@@ -1,0 +1,163 @@
+//! Which claims could notice which bug, the likeliest first.
+
+use quorate::planted::Bug;
+
+use super::targets::Target;
+use super::targets::Target::{Disk, Groups, Machines, Sharded, Simulation};
+
+/// A claim that is tried while a bug is planted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Hunt {
+    pub(crate) target: Target,
+    pub(crate) claim: &'static str,
+}
+
+const fn by(target: Target, claim: &'static str) -> Hunt {
+    Hunt { target, claim }
+}
+
+const REGISTERS: Hunt = by(Simulation, "registers");
+const SESSIONS: Hunt = by(Simulation, "sessions");
+const WRITES: Hunt = by(Simulation, "writes");
+const BOUNDED: Hunt = by(Simulation, "bounded");
+const MEMBERSHIP: Hunt = by(Simulation, "membership");
+const QUIET: Hunt = by(Simulation, "quiet-groups");
+const DURABLE: Hunt = by(Simulation, "durable");
+const SHARDED: Hunt = by(Simulation, "sharded-kv");
+const FOLLOWERS: Hunt = by(Simulation, "follower-reads");
+const SCATTER: Hunt = by(Simulation, "scatter");
+const MASTERS: Hunt = by(Simulation, "masters-3");
+const TWO_MASTERS: Hunt = by(Simulation, "masters-2");
+
+const POWER_LOSS: Hunt = by(Disk, "crashes::power_loss_at_any_operation_loses_nothing_that_was_reported_durable");
+const SCATTERED: Hunt = by(Disk, "crashes::power_loss_that_leaves_any_sectors_loses_nothing_that_was_reported_durable");
+const MANY_LIVES: Hunt = by(Disk, "crashes::many_lives_of_random_steps_and_crashes_always_find_what_was_durable");
+const FLIPS: Hunt = by(Disk, "damage::every_flipped_byte_of_a_log_at_rest_is_reported_or_does_no_harm");
+const POWER_OF_ALL: Hunt = by(Groups, "durable::every_acknowledged_write_is_there_after_power_was_lost_on_all_nodes");
+const HISTORIES: Hunt =
+    by(Groups, "histories::in_virtual_time::what_concurrent_clients_see_could_have_happened_one_after_the_other");
+const FATES: Hunt =
+    by(Groups, "histories::in_virtual_time::what_was_acknowledged_happened_once_what_was_rejected_never");
+const BAD_NETWORK: Hunt =
+    by(Groups, "faults::in_virtual_time::duplicated_delayed_and_reordered_messages_break_nothing");
+const STALENESS: Hunt =
+    by(Groups, "bounded::in_virtual_time::a_bounded_read_is_never_older_than_it_claims_whatever_goes_wrong");
+const CUT_OFF: Hunt = by(Groups, "bounded::in_virtual_time::a_follower_that_is_cut_off_never_answers_beyond_its_bound");
+const STALE_LEADER: Hunt = by(Groups, "reads::in_virtual_time::a_stale_leader_cannot_serve_a_linearizable_read");
+const LEASE_OVER: Hunt = by(
+    Groups,
+    "reads::in_virtual_time::a_lease_read_needs_no_message_and_is_refused_once_the_leader_is_cut_off_for_longer_than_its_lease",
+);
+const LAGGING: Hunt = by(Groups, "reads::in_virtual_time::a_follower_whose_applies_lag_waits_for_them");
+const PREDECESSOR: Hunt = by(Groups, "reads::in_virtual_time::a_new_leader_reads_what_its_predecessor_acknowledged");
+const OLD_LEASE: Hunt =
+    by(Groups, "reads::in_virtual_time::a_voter_that_restarts_keeps_to_the_lease_that_it_acknowledged");
+const ONCE: Hunt = by(Groups, "sessions::in_virtual_time::a_sessions_commands_take_effect_once_through_every_fault");
+const FIRST_REPLY: Hunt = by(
+    Groups,
+    "sessions::in_virtual_time::a_repeated_command_gets_its_first_reply_also_from_a_later_leader_and_after_a_restart",
+);
+const UNKNOWN_SESSION: Hunt =
+    by(Groups, "sessions::in_virtual_time::a_command_of_an_expired_or_unknown_session_is_not_carried_out");
+const RESTART_OF_ALL: Hunt =
+    by(Groups, "restarts::in_virtual_time::restarting_all_nodes_keeps_every_acknowledged_write");
+const FAR_BEHIND: Hunt =
+    by(Groups, "snapshots::in_virtual_time::a_follower_that_is_far_behind_catches_up_by_a_snapshot");
+const UNCERTAIN: Hunt = by(
+    Groups,
+    "deadlines::in_virtual_time::a_write_that_an_isolated_leader_accepted_ends_unknown_and_one_that_it_did_not_accept_ends_rejected",
+);
+const PAIR: Hunt = by(
+    Groups,
+    "two_masters::simulation::whatever_goes_wrong_at_most_one_goes_on_alone_and_nothing_acknowledged_is_lost",
+);
+const STEPS: Hunt = by(Machines, "kv::tests::moves::clients_see_one_store_whatever_happens_to_the_steps_of_the_moves");
+const EPOCHS: Hunt = by(Machines, "master::tests::epochs::a_term_has_one_epoch_and_an_epoch_one_primary");
+const ACROSS_MOVES: Hunt =
+    by(Sharded, "unreliable::on_an_unreliable_network_the_whole_store_is_linearizable_per_key_across_moves");
+const DESTINATION_DIES: Hunt =
+    by(Sharded, "move_steps::a_move_survives_the_loss_of_the_destinations_leader_at_every_step");
+const IN_ORDER: Hunt = by(Sharded, "holding::groups_go_through_every_configuration_in_order_however_slow_the_moves");
+const STRAYS: Hunt =
+    by(Groups, "strays::in_virtual_time::an_answer_to_an_earlier_question_proves_nothing_about_a_later_one");
+const REPLACED: Hunt = by(Groups, "membership::in_virtual_time::a_dead_node_is_replaced_in_one_call");
+const REMOVED: Hunt = by(Groups, "membership::in_virtual_time::a_removed_node_counts_no_more_and_the_others_go_on");
+const DEPOSED: Hunt = by(Groups, "quiet::in_virtual_time::a_quiet_leader_that_was_deposed_answers_nothing_old");
+const LOST_NODE: Hunt = by(Groups, "quiet::in_virtual_time::the_groups_of_a_lost_node_elect_without_being_asked");
+const OLDER_PRIMARY: Hunt = by(Machines, "master::tests::epochs::what_an_older_primary_took_changes_nothing");
+const AUDIENCE: Hunt = by(Machines, "master::tests::epochs::the_audience_of_an_epoch_is_everybody_once");
+const DEAD_GROUP: Hunt = by(Sharded, "scans::a_scan_fails_rather_than_leave_out_the_shards_of_a_dead_group");
+const OLD_CONFIG: Hunt = by(Sharded, "scans::a_scan_that_began_by_an_old_configuration_counts_no_key_twice");
+const DELETED_KEY: Hunt =
+    by(Sharded, "holding::a_key_deleted_in_mid_move_stays_deleted_though_the_source_returns_from_a_snapshot");
+
+/// The scenarios and claims that could notice this bug.
+pub(crate) fn hunts(bug: Bug) -> &'static [Hunt] {
+    match bug {
+        Bug::NoSync | Bug::AckBeforeSync => {
+            &[DURABLE, REGISTERS, SESSIONS, POWER_LOSS, SCATTERED, MANY_LIVES, POWER_OF_ALL]
+        }
+        Bug::VoteNotSynced => &[REGISTERS, DURABLE, MEMBERSHIP, MANY_LIVES, POWER_LOSS],
+        Bug::TruncateForgotten | Bug::PurgeTooFar | Bug::TornTailRead => {
+            &[REGISTERS, DURABLE, SESSIONS, MANY_LIVES, SCATTERED]
+        }
+        Bug::ChecksumIgnored => &[REGISTERS, DURABLE, FLIPS, MANY_LIVES],
+        Bug::LostAppendCounted => &[REGISTERS, WRITES, HISTORIES, FATES, BAD_NETWORK],
+        Bug::SnapshotWithoutIndex | Bug::SnapshotWithoutMembership => {
+            &[REGISTERS, MEMBERSHIP, FAR_BEHIND, RESTART_OF_ALL, PAIR]
+        }
+        Bug::SessionsNotReset | Bug::SessionsNotInSnapshot => &[SESSIONS, FIRST_REPLY, ONCE],
+        Bug::LocalClockApplied | Bug::LocalClockExpires => &[SESSIONS, REGISTERS, UNKNOWN_SESSION, ONCE],
+        Bug::AppliedTwice => &[SESSIONS, WRITES, REGISTERS, RESTART_OF_ALL, PAIR],
+        Bug::StaleAnswerAccepted => &[STRAYS],
+        Bug::DuplicateLetIn => &[WRITES, REGISTERS, BAD_NETWORK, FATES],
+        Bug::UnknownRetried => &[WRITES, REGISTERS, FATES, BAD_NETWORK],
+        Bug::UnknownCalledRefused => &[WRITES, REGISTERS, UNCERTAIN, FATES],
+        Bug::LeaseNotOutwaited => &[REGISTERS, OLD_LEASE, PAIR],
+        Bug::NoReadIndex | Bug::UnconfirmedReadIndex => &[REGISTERS, BOUNDED, STALE_LEADER, HISTORIES],
+        Bug::LeaseUnchecked | Bug::LeaseTooLong => &[REGISTERS, LEASE_OVER, STALE_LEADER],
+        Bug::FollowerDoesNotWait => &[REGISTERS, FOLLOWERS, LAGGING, HISTORIES],
+        Bug::LeaderDoesNotWait => &[REGISTERS, QUIET, PREDECESSOR, HISTORIES],
+        Bug::StalenessStampedLate => &[BOUNDED, FOLLOWERS, STALENESS, CUT_OFF],
+        Bug::BoundIgnored => &[BOUNDED, FOLLOWERS, CUT_OFF, STALENESS],
+        Bug::NoDedupe | Bug::WrongReplyKept => &[SESSIONS, SHARDED, FIRST_REPLY, ONCE, STEPS],
+        Bug::UnknownSessionServed => &[SESSIONS, SHARDED, UNKNOWN_SESSION, ONCE, STEPS],
+        Bug::SessionsNotMoved | Bug::RepliesNotMoved => &[SHARDED, STEPS, ACROSS_MOVES],
+        Bug::DeletedBeforeInstalled => &[SHARDED, DESTINATION_DIES, ACROSS_MOVES],
+        Bug::ConfigSkipped => &[SHARDED, IN_ORDER, ACROSS_MOVES],
+        Bug::ConfigWhileMoving => &[SHARDED, STEPS, IN_ORDER],
+        Bug::NoFreeze => &[SHARDED, STEPS, ACROSS_MOVES],
+        Bug::ServedFrozen | Bug::LastDeltaForgotten | Bug::ChangesNotMarked | Bug::DeltaOutOfPlace => {
+            &[SHARDED, STEPS, ACROSS_MOVES]
+        }
+        Bug::TombstonesNotCopied | Bug::MarksNotInSnapshot => &[SHARDED, STEPS, DELETED_KEY],
+        Bug::LateDelete => &[SHARDED, STEPS],
+        Bug::EpochNotRaised => &[MASTERS, EPOCHS],
+        Bug::EpochUnchecked => &[MASTERS, OLDER_PRIMARY],
+        Bug::NotificationNotRepeated => &[MASTERS, AUDIENCE],
+        Bug::TakeOverUnfenced | Bug::TakeOverUnjudged | Bug::TakeOverTooSoon | Bug::SentBeforeFlush => {
+            &[TWO_MASTERS, PAIR]
+        }
+        Bug::TimedOutCounted => &[SCATTER, DEAD_GROUP],
+        Bug::RowsCountedTwice => &[SCATTER, OLD_CONFIG],
+        Bug::VoterNotCaughtUp => &[MEMBERSHIP, REPLACED],
+        Bug::RemovedKeepsVote => &[MEMBERSHIP, REMOVED],
+        Bug::SleeperServesLease => &[QUIET, DEPOSED],
+        Bug::NobodyWakes => &[QUIET, LOST_NODE],
+    }
+}
+
+/// Bugs that are caught within seconds: what a sample is taken of.
+pub(crate) const QUICK: &[Bug] = &[
+    Bug::NoSync,
+    Bug::TruncateForgotten,
+    Bug::NoReadIndex,
+    Bug::FollowerDoesNotWait,
+    Bug::StalenessStampedLate,
+    Bug::NoDedupe,
+    Bug::DuplicateLetIn,
+    Bug::ServedFrozen,
+    Bug::LastDeltaForgotten,
+    Bug::EpochNotRaised,
+    Bug::SleeperServesLease,
+];
