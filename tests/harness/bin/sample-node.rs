@@ -1,7 +1,7 @@
 //! A node with the faults that the harness must notice, or none: `sample-node KIND`.
 //!
-//! It answers `echo`, `generate`, `read`, `write`, `cas`, each from its own memory. Alone it is a good register; several of
-//! it are not, since nobody tells the others anything. An example of how little a node needs, too.
+//! It answers `echo`, `generate`, `read`, `write`, `cas`, each from its own memory: alone it is a good register, several of it
+//! are not. It passes on what is `broadcast`, once: good as long as nothing is lost. An example of how little a node needs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -44,12 +44,15 @@ struct Node {
     name: String,
     answers: u64,
     registers: BTreeMap<String, Value>,
+    neighbours: Vec<Value>,
+    messages: Vec<Value>,
 }
 
 impl Node {
-    fn answer(&mut self, request: &Value) -> Value {
-        let (key, body) = (request["key"].to_string(), request);
-        match request["type"].as_str().unwrap_or_default() {
+    /// What it answers; null for nothing.
+    fn answer(&mut self, request: &Value, output: &mut impl Write) -> io::Result<Value> {
+        let key = request["key"].to_string();
+        Ok(match request["type"].as_str().unwrap_or_default() {
             "init" => {
                 self.name = request["node_id"].as_str().unwrap_or_default().to_owned();
                 json!({ "type": "init_ok" })
@@ -57,31 +60,52 @@ impl Node {
             "echo" if self.kind == Kind::Careless && self.answers.is_multiple_of(10) => {
                 json!({ "type": "echo_ok", "echo": "what?" })
             }
-            "echo" => json!({ "type": "echo_ok", "echo": body["echo"] }),
+            "echo" => json!({ "type": "echo_ok", "echo": request["echo"] }),
             "generate" => {
                 let number = if self.kind == Kind::Careless { self.answers / 2 } else { self.answers };
                 json!({ "type": "generate_ok", "id": format!("{}-{number}", self.name) })
             }
+            "topology" => {
+                self.neighbours = request["topology"][&self.name].as_array().cloned().unwrap_or_default();
+                json!({ "type": "topology_ok" })
+            }
+            "broadcast" | "tell" => {
+                self.pass_on(&request["message"], output)?;
+                if request["type"] == "tell" { Value::Null } else { json!({ "type": "broadcast_ok" }) }
+            }
+            "read" if request["key"].is_null() => json!({ "type": "read_ok", "messages": self.messages }),
             "read" => match self.registers.get(&key) {
                 Some(value) => json!({ "type": "read_ok", "value": value }),
                 None => json!({ "type": "error", "code": 20, "text": "no such key" }),
             },
             "write" => {
-                self.registers.insert(key, body["value"].clone());
+                self.registers.insert(key, request["value"].clone());
                 json!({ "type": "write_ok" })
             }
             "cas" => match self.registers.get_mut(&key) {
                 None => json!({ "type": "error", "code": 20, "text": "no such key" }),
-                Some(value) if *value != body["from"] => {
+                Some(value) if *value != request["from"] => {
                     json!({ "type": "error", "code": 22, "text": "another value" })
                 }
                 Some(value) => {
-                    *value = body["to"].clone();
+                    *value = request["to"].clone();
                     json!({ "type": "cas_ok" })
                 }
             },
             other => json!({ "type": "error", "code": 10, "text": format!("{other} is nothing that it knows") }),
+        })
+    }
+
+    /// Tells the neighbours what is new.
+    fn pass_on(&mut self, message: &Value, output: &mut impl Write) -> io::Result<()> {
+        if self.messages.contains(message) {
+            return Ok(());
         }
+        self.messages.push(message.clone());
+        self.neighbours.iter().try_for_each(|neighbour| {
+            let body = json!({ "type": "tell", "message": message });
+            writeln!(output, "{}", json!({ "src": self.name, "dest": neighbour, "body": body }))
+        })
     }
 
     fn keep(&self) -> io::Result<()> {
@@ -101,14 +125,13 @@ impl Node {
         let mut output = io::stdout().lock();
         for line in io::stdin().lock().lines() {
             let message: Value = serde_json::from_str(&line?)?;
-            let mut body = self.answer(&message["body"]);
+            let mut body = self.answer(&message["body"], &mut output)?;
             self.answers += 1;
             self.keep()?;
-            if self.kind == Kind::Mute {
-                continue;
+            if body.is_object() && self.kind != Kind::Mute {
+                body["in_reply_to"] = message["body"]["msg_id"].clone();
+                writeln!(output, "{}", json!({ "src": self.name, "dest": message["src"], "body": body }))?;
             }
-            body["in_reply_to"] = message["body"]["msg_id"].clone();
-            writeln!(output, "{}", json!({ "src": self.name, "dest": message["src"], "body": body }))?;
             match (self.kind, self.answers) {
                 (Kind::Babbling, 10) => writeln!(output, "by the way")?,
                 (Kind::Lost, 10) => writeln!(output, "{}", json!({ "src": self.name, "dest": "n99", "body": body }))?,
@@ -127,5 +150,6 @@ impl Node {
 fn main() -> io::Result<ExitCode> {
     let Cli { kind, data_dir } = clap::Parser::parse();
     let file = data_dir.join("registers.json");
-    Node { kind, file, name: String::new(), answers: 0, registers: BTreeMap::new() }.run()
+    let (registers, neighbours, messages) = (BTreeMap::new(), Vec::new(), Vec::new());
+    Node { kind, file, name: String::new(), answers: 0, registers, neighbours, messages }.run()
 }

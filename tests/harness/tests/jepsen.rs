@@ -97,6 +97,36 @@ fn careless_nodes_are_caught() {
 }
 
 #[test]
+fn what_nodes_tell_each_other_takes_its_time_and_is_lost_between_those_who_are_cut_off() {
+    let options = "--node-count 5 --rate 50 --time-limit 2 --latency 30 --latency-dist uniform";
+    let ran = run("broadcast", options, "memory");
+    ran.assert(0, GOOD);
+    let net = ran.check("net")["details"].take();
+    assert!(net["servers"]["msg-count"].as_u64() > Some(0), "{net}");
+    let cut_off = format!("{options} --nemesis partition --partitions majority --nemesis-interval 0.3");
+    let ran = run("broadcast", &cut_off, "memory");
+    ran.assert(1, BAD);
+    let net = ran.check("net")["details"].take();
+    assert!(net["servers"]["recv-count"].as_u64() < net["servers"]["send-count"].as_u64(), "{net}");
+    assert_eq!(net["clients"]["recv-count"], net["clients"]["send-count"]);
+}
+
+#[test]
+fn the_same_seed_asks_the_same() {
+    let asked = |seed: u64| {
+        let ran = run("echo", &format!("{PATIENT} --node-count 1 --rate 100 --time-limit 0.5 --seed {seed}"), "memory");
+        ran.assert(0, GOOD);
+        let lines = ran.file("history.jsonl");
+        let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["type"] == "invoke").map(|line| line["value"].clone()).collect::<Vec<_>>()
+    };
+    let (one, again, other) = (asked(1), asked(1), asked(2));
+    // How many fit into the time is another matter.
+    let common = one.len().min(again.len()).min(other.len());
+    assert!(common > 0 && one[..common] == again[..common] && one[..common] != other[..common], "{one:?} {other:?}");
+}
+
+#[test]
 fn one_register_is_linearizable_and_three_that_do_not_know_each_other_are_not() {
     let options = format!("{PATIENT} --rate 300 --time-limit 2 --node-count");
     let ran = run("lin-kv", &format!("{options} 1 --concurrency 8n"), "memory");

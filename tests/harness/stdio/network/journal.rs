@@ -74,9 +74,44 @@ impl Journal {
 
     fn remember(&mut self, time: Duration, message: &Message, fate: MessageFate) {
         if self.messages.len() < self.remembered {
-            let Message { id, src, dest, kind, .. } = message;
+            let Message { id, src, dest, .. } = message;
             let (src, dest) = (src.clone(), dest.clone());
-            self.messages.push(run::Message { id: *id, fate, time, src, dest, says: kind.clone() });
+            self.messages.push(run::Message { id: *id, fate, time, src, dest, says: says(message) });
+        }
+    }
+}
+
+/// Fields that tell the most of a message.
+const TELLING: [&str; 7] = ["key", "value", "from", "to", "echo", "message", "code"];
+/// What is longer than this is not looked into, and not shown.
+const SHORT: usize = 200;
+
+/// A message in a few words: its type, and the fields that tell the most.
+fn says(message: &Message) -> String {
+    let mut says = message.kind.clone();
+    if message.body.get().len() <= SHORT {
+        let fields = message.fields();
+        for value in TELLING.iter().filter_map(|field| fields.get(*field)) {
+            says += &format!(" {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        }
+    }
+    says
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_told_in_a_few_words() {
+        let table = [
+            (r#"{"type":"cas","msg_id":7,"key":"k","from":1,"to":[2]}"#.to_owned(), "cas k 1 [2]"),
+            (r#"{"type":"error","code":22,"text":"another value"}"#.to_owned(), "error 22"),
+            (format!(r#"{{"type":"raft","value":"{}"}}"#, "x".repeat(500)), "raft"),
+        ];
+        for (body, expected) in table {
+            let line = format!(r#"{{"src":"n1","dest":"n2","body":{body}}}"#);
+            assert_eq!(says(&Message::parse(&line).unwrap()), expected);
         }
     }
 }

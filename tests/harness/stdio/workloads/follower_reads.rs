@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::verdicts::{Pair, found, pairs};
 use crate::checker::register::{Register, RegisterAnswer, RegisterOp};
+use crate::checker::staleness::Oracle;
 use crate::checker::{Keyed, Limits, Operation, Outcome, Position, Verdict, check};
 use crate::findings::{Answer, Check};
 use crate::run::{EventKind, Run};
@@ -87,15 +88,23 @@ impl Workload for FollowerReads {
 
     fn judge(&self, run: &Run) -> Vec<Check> {
         let pairs = pairs(run);
-        let mut oracle: BTreeMap<&str, Vec<&Pair<'_>>> = BTreeMap::new();
+        let mut oracle = Oracle::default();
+        let mut writes: BTreeMap<&str, Vec<&Pair<'_>>> = BTreeMap::new();
         for pair in pairs.iter().filter(|pair| pair.call.f == "write") {
-            oracle.entry(pair.call.key.as_str().unwrap_or_default()).or_default().push(pair);
+            let key = pair.call.key.as_str().unwrap_or_default();
+            if let (Some(_), Some(end)) = (pair.answer(), pair.end) {
+                oracle.acknowledged(key, pair.call.value.as_u64().unwrap_or_default(), end.time);
+            }
+            writes.entry(key).or_default().push(pair);
         }
         let (mut wrong, mut reads, mut stale) = (Vec::new(), 0, 0);
         for pair in pairs.iter().filter(|pair| pair.call.f == "follower-read") {
             let Some(answer) = pair.answer() else { continue };
-            let writes = oracle.get(pair.call.key.as_str().unwrap_or_default()).map_or(&[][..], Vec::as_slice);
-            wrong.extend(wrong_with(pair, answer, writes));
+            let writes = writes.get(pair.call.key.as_str().unwrap_or_default()).map_or(&[][..], Vec::as_slice);
+            if let Err(why) = judge_answer(pair, answer, &oracle, writes) {
+                let node = pair.call.node.as_deref().unwrap_or_default();
+                wrong.push(format!("{node} answered {answer} for {} within {}: {why}", pair.call.key, pair.call.value));
+            }
             reads += 1;
             stale += u64::from(answer["linearizable"] == false);
         }
@@ -104,34 +113,25 @@ impl Workload for FollowerReads {
     }
 }
 
-/// What is wrong with an answer, given all writes to its key in their order.
-fn wrong_with(pair: &Pair<'_>, answer: &Value, writes: &[&Pair<'_>]) -> Option<String> {
-    let (call, end) = (pair.call, pair.end?);
+/// Judges an answer, given what was acknowledged and all writes to its key.
+fn judge_answer(pair: &Pair<'_>, answer: &Value, oracle: &Oracle, writes: &[&Pair<'_>]) -> Result<(), String> {
+    let (call, Some(end)) = (pair.call, pair.end) else { return Ok(()) };
     let is_linearizable = answer["linearizable"] == true;
     let age_ms = if is_linearizable { Some(0) } else { answer["actual-staleness-ms"].as_u64() };
-    let tell = |why: String| {
-        let node = call.node.as_deref().unwrap_or_default();
-        Some(format!("{node} answered {answer} for {} within {}: {why}", call.key, call.value))
-    };
-    let Some(age_ms) = age_ms else { return tell("it does not say how old it is".to_owned()) };
+    let Some(age_ms) = age_ms else { return Err("it does not say how old it is".to_owned()) };
     match call.value.as_u64() {
-        Some(0) | None if !is_linearizable => return tell("it should be linearizable".to_owned()),
-        Some(bound) if age_ms > bound => return tell("it is too old".to_owned()),
+        Some(0) | None if !is_linearizable => return Err("it should be linearizable".to_owned()),
+        Some(bound) if age_ms > bound => return Err("it is too old".to_owned()),
         _ => {}
     }
-    // The answer was made after the call, so what it shows was true at some moment after this one.
-    let shown = call.time.checked_sub(Duration::from_millis(age_ms)).unwrap_or_default();
-    let number = |pair: &Pair<'_>| pair.call.value.as_u64().unwrap_or_default();
-    let acknowledged =
-        writes.iter().filter(|write| write.end.is_some_and(|end| end.kind == EventKind::Ok && end.time <= shown));
-    let lowest = acknowledged.map(|write| number(write)).max().unwrap_or(0);
-    let value = answer["value"].as_u64().unwrap_or(0);
-    if value < lowest {
-        return tell(format!("{lowest} was acknowledged {age_ms} ms before the call"));
+    let (key, value) = (call.key.as_str().unwrap_or_default(), answer["value"].as_u64().unwrap_or(0));
+    let judged = oracle.judge(key, value, call.time, Duration::from_millis(age_ms));
+    judged.map_err(|too_old| too_old.to_string())?;
+    let is_it = |write: &&&Pair<'_>| write.call.value == value && write.call.time <= end.time && !write.has_failed();
+    match value == 0 || writes.iter().any(|write| is_it(&write)) {
+        true => Ok(()),
+        false => Err("nobody has written that by then".to_owned()),
     }
-    let is_written = value == 0
-        || writes.iter().any(|write| number(write) == value && write.call.time <= end.time && !write.has_failed());
-    if is_written { None } else { tell("nobody has written that by then".to_owned()) }
 }
 
 /// Whether the writes and the reads that claim to be linearizable are.

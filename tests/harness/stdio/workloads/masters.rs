@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::verdicts::{Pair, found, pairs};
+use crate::checker::epochs::Epochs;
 use crate::findings::Check;
 use crate::run::Run;
 use crate::stdio::client::Client;
@@ -44,8 +45,17 @@ struct State {
     listed: bool,
     /// Workers that are registered as chunk servers.
     servers: BTreeSet<usize>,
-    /// What chunk servers were told without having asked: epoch, primary, and who said so.
-    told: Vec<(u64, String, String)>,
+    /// What chunk servers were told without having asked.
+    told: Vec<Told>,
+}
+
+/// A chunk server was told who is the primary of an epoch.
+#[derive(Clone, Debug)]
+struct Told {
+    epoch: u64,
+    primary: String,
+    by: String,
+    whom: String,
 }
 
 impl Masters {
@@ -169,7 +179,7 @@ impl Workload for Masters {
             let body = message.fields();
             let text = |field: &str| body.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
             let epoch = body.get("epoch").and_then(Value::as_u64).unwrap_or_default();
-            state.told.push((epoch, text("primary"), message.src));
+            state.told.push(Told { epoch, primary: text("primary"), by: message.src, whom: message.dest });
         }
         match answer {
             Ok(mut body) => {
@@ -227,22 +237,21 @@ impl Workload for Masters {
 
     fn judge(&self, run: &Run) -> Vec<Check> {
         let pairs = pairs(run);
-        let (wrong, epochs) = wrong_epochs(&pairs, &self.state().told);
+        let (wrong, newest) = wrong_epochs(&pairs, &self.state().told);
         vec![
-            found("one primary", wrong, format!("{epochs} epochs, one after the other, with one primary each")),
+            found("one primary", wrong, format!("{newest} epochs, one after the other, with one primary each")),
             found("files", wrong_files(&pairs), "every file and every chunk is there".to_owned()),
         ]
     }
 }
 
-/// What is wrong with who was primary when, and the number of epochs.
-fn wrong_epochs(pairs: &[Pair<'_>], told: &[(u64, String, String)]) -> (Vec<String>, usize) {
-    let mut primaries: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
-    let mut wrong = Vec::new();
-    for (epoch, primary, src) in told {
-        primaries.entry(*epoch).or_default().insert(primary.clone());
-        if primary != src {
-            wrong.push(format!("{src} said that {primary} is the primary of epoch {epoch}"));
+/// What is wrong with who was primary when, and the newest epoch.
+fn wrong_epochs(pairs: &[Pair<'_>], told: &[Told]) -> (Vec<String>, u64) {
+    let (mut epochs, mut wrong) = (Epochs::default(), Vec::new());
+    for Told { epoch, primary, by, whom } in told {
+        wrong.extend(epochs.told(*epoch, primary, whom).err().map(|fault| fault.to_string()));
+        if primary != by {
+            wrong.push(format!("{by} said that {primary} is the primary of epoch {epoch}"));
         }
     }
     // The newest epoch of an answer that had come, with the moment; both rise.
@@ -252,7 +261,7 @@ fn wrong_epochs(pairs: &[Pair<'_>], told: &[(u64, String, String)]) -> (Vec<Stri
         let Some(epoch) = answer["epoch"].as_u64() else { continue };
         // Whoever answers without naming itself may repeat what an older primary has answered to the same session.
         if let Some(primary) = answer["primary"].as_str() {
-            primaries.entry(epoch).or_default().insert(primary.to_owned());
+            wrong.extend(epochs.served(epoch, primary).err().map(|fault| fault.to_string()));
         }
         ends.push((pair.end.map(|end| end.time).unwrap_or_default(), epoch));
     }
@@ -276,9 +285,7 @@ fn wrong_epochs(pairs: &[Pair<'_>], told: &[(u64, String, String)]) -> (Vec<Stri
             wrong.push(format!("{} was answered in epoch {epoch} when epoch {newest} had begun", pair.call.f));
         }
     }
-    let several = primaries.iter().filter(|(_, primaries)| primaries.len() > 1);
-    wrong.extend(several.map(|(epoch, primaries)| format!("epoch {epoch} has the primaries {primaries:?}")));
-    (wrong, primaries.len())
+    (wrong, epochs.newest())
 }
 
 /// What is wrong with the files.
@@ -365,8 +372,13 @@ mod tests {
             })
             .collect();
         let pairs: Vec<Pair<'_>> = events.iter().map(|(call, end)| Pair { call, end: Some(end) }).collect();
-        let told: Vec<_> =
-            told.iter().map(|(epoch, who, src)| (*epoch, (*who).to_owned(), (*src).to_owned())).collect();
+        let told = told.iter().enumerate().map(|(nth, (epoch, primary, by))| Told {
+            epoch: *epoch,
+            primary: (*primary).to_owned(),
+            by: (*by).to_owned(),
+            whom: format!("c{}", nth / 2),
+        });
+        let told: Vec<Told> = told.collect();
         let mut wrong = wrong_epochs(&pairs, &told).0;
         wrong.extend(wrong_files(&pairs));
         wrong
@@ -376,7 +388,8 @@ mod tests {
     fn an_epoch_has_one_primary_and_epochs_rise() {
         let office =
             |primary: &str, epoch: u64| ("subscribe", Value::Null, Ok(json!({ "primary": primary, "epoch": epoch })));
-        assert_eq!(wrongs(&[office("n1", 1), office("n2", 2)], &[(2, "n2", "n2"), (2, "n2", "n2")]), [""; 0]);
+        assert_eq!(wrongs(&[office("n1", 1), office("n2", 2)], &[(2, "n2", "n2"), (3, "n3", "n3")]), [""; 0]);
+        assert_eq!(wrongs(&[], &[(2, "n2", "n2"), (2, "n2", "n2")]).len(), 1, "c0 was told twice");
         assert_eq!(wrongs(&[office("n1", 1), office("n2", 1)], &[]).len(), 1);
         assert_eq!(wrongs(&[office("n2", 2)], &[(2, "n1", "n1")]).len(), 1);
         assert_eq!(wrongs(&[office("n2", 2)], &[(3, "n1", "n2")]).len(), 1);

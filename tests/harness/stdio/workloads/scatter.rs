@@ -2,7 +2,7 @@
 //!
 //! Shards are broken by requests to the coordinator (`fault`), where it accepts them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::verdicts::{Pair, found, pairs};
+use crate::checker::scatter;
 use crate::findings::Check;
 use crate::run::{EventKind, Run};
 use crate::stdio::client::Client;
@@ -149,59 +150,67 @@ impl Workload for Scatter {
 
     fn judge(&self, run: &Run) -> Vec<Check> {
         let pairs = pairs(run);
-        let inserts: Vec<&Pair<'_>> = pairs.iter().filter(|pair| pair.call.f == "insert").collect();
-        let selects = pairs.iter().filter(|pair| pair.call.f.starts_with("select"));
+        let rows = rows(&pairs);
         let (mut wrong, mut whole, mut partial) = (Vec::new(), 0, 0);
-        for pair in selects {
-            let Some(answer) = pair.answer() else {
-                if pair.call.f == "select-last" {
-                    wrong.push("the shards did not all answer at the end".to_owned());
+        for pair in pairs.iter().filter(|pair| pair.call.f.starts_with("select")) {
+            match pair.answer() {
+                Some(answer) => {
+                    let is_whole = answer["failed"].as_array().is_some_and(Vec::is_empty);
+                    *(if is_whole { &mut whole } else { &mut partial }) += 1;
+                    wrong.extend(judge_answer(pair, answer, &rows).err());
                 }
-                continue;
-            };
-            let is_whole = answer["failed"].as_array().is_some_and(Vec::is_empty);
-            *(if is_whole { &mut whole } else { &mut partial }) += 1;
-            wrong.extend(wrong_with(pair, answer, &inserts));
+                None if pair.call.f == "select-last" => {
+                    wrong.push("the shards did not all answer at the end".to_owned())
+                }
+                None => {}
+            }
         }
         let good = format!("no answer lacks more than it says: {whole} whole ones, {partial} partial ones");
         vec![found("honest answers", wrong, good)]
     }
 }
 
-/// What is wrong with an answer, given all inserts.
-fn wrong_with(pair: &Pair<'_>, answer: &Value, inserts: &[&Pair<'_>]) -> Vec<String> {
-    let Some(end) = pair.end else { return Vec::new() };
+type Rows = BTreeMap<String, (u64, scatter::Row)>;
+
+/// A moment as the checker counts them.
+fn moment(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// All rows that may be there: those whose inserts have not failed.
+fn rows(pairs: &[Pair<'_>]) -> Rows {
+    let inserts = pairs.iter().filter(|pair| pair.call.f == "insert" && !pair.has_failed());
+    let row = |pair: &Pair<'_>| {
+        let id = pair.call.value.as_u64().unwrap_or_default();
+        let known = pair.answer().and(pair.end).map(|end| moment(end.time));
+        (id.to_string(), (shard_of(id) as u64, scatter::Row { called: moment(pair.call.time), known }))
+    };
+    inserts.map(row).collect()
+}
+
+/// Judges an answer by what is known of all rows.
+fn judge_answer(pair: &Pair<'_>, answer: &Value, rows: &Rows) -> Result<(), String> {
+    let Some(end) = pair.end else { return Ok(()) };
     let failed: BTreeSet<&str> = answer["failed"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let ids: Vec<u64> = answer["ids"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
-    let known: BTreeSet<u64> = ids.iter().copied().collect();
-    let mut wrong = Vec::new();
-    if known.len() != ids.len() {
-        wrong.push("an answer has rows twice".to_owned());
-    }
+    let counted = (0..SHARDS.len()).filter(|shard| !failed.contains(SHARDS[*shard]));
+    let counted: BTreeSet<u64> = counted.map(|shard| shard as u64).collect();
     let (total, responded) = (answer["total"].as_u64(), answer["responded"].as_u64());
-    if total != Some(SHARDS.len() as u64) || responded != Some((SHARDS.len() - failed.len()) as u64) {
-        wrong.push(format!("{responded:?} of {total:?} shards are said to have answered, and {failed:?} not"));
+    if total != Some(SHARDS.len() as u64) || responded != Some(counted.len() as u64) {
+        return Err(format!("{responded:?} of {total:?} shards are said to have answered, and {failed:?} not"));
     }
     if pair.call.value["require_all"] == true && !failed.is_empty() {
-        wrong.push(format!("all shards were asked for, and {failed:?} are missing"));
+        return Err(format!("all shards were asked for, and {failed:?} are missing"));
     }
-    let is_missing = |id: u64| failed.contains(SHARDS[shard_of(id)]);
-    for id in known.iter().filter(|id| is_missing(**id)) {
-        wrong.push(format!("row {id} is of a shard that is said to be missing"));
-    }
-    let mut asked = BTreeSet::new();
-    for insert in inserts {
-        let id = insert.call.value.as_u64().unwrap_or_default();
-        if insert.call.time <= end.time && !insert.has_failed() {
-            asked.insert(id);
-        }
-        let was_there = insert.answer().is_some() && insert.end.is_some_and(|done| done.time <= pair.call.time);
-        if was_there && !is_missing(id) && !known.contains(&id) {
-            wrong.push(format!("row {id} of {} is missing, and nobody says so", SHARDS[shard_of(id)]));
-        }
-    }
-    wrong.extend(known.difference(&asked).map(|id| format!("row {id} is there, and nobody has inserted it")));
-    wrong
+    let ids = answer["ids"].as_array().into_iter().flatten().filter_map(Value::as_u64);
+    let gathered = scatter::Gathered {
+        called: moment(pair.call.time),
+        returned: moment(end.time),
+        shards: SHARDS.len() as u64,
+        counted,
+        whole: failed.is_empty(),
+        rows: ids.map(|id| (shard_of(id) as u64, id.to_string())).collect(),
+    };
+    scatter::judge(&gathered, rows).map_err(|fault| fault.to_string())
 }
 
 /// Where a row lives: its slot is CRC16 of its key's text, as Redis Cluster's are.
@@ -229,31 +238,32 @@ mod tests {
 
     #[test]
     fn an_answer_lacks_only_the_shards_that_it_names() {
-        let rows = |ids: &[u64], failed: &[&str]| {
+        let answer = |ids: &[u64], failed: &[&str]| {
             let responded = 3 - failed.len();
             json!({ "ids": ids, "failed": failed, "total": 3, "responded": responded })
         };
         // 1 and 2 are of s2, 3 of s1, 4 of s3. The insert of 4 has no answer.
         let table = [
-            (rows(&[1, 2, 3], &[]), 0),
-            (rows(&[1, 2, 3, 4], &[]), 0),
-            (rows(&[1, 2], &["s1"]), 0),
-            (rows(&[], &["s1", "s2", "s3"]), 0),
-            (rows(&[1, 2], &[]), 1),
-            (rows(&[1, 2, 3], &["s1"]), 1),
-            (rows(&[1, 2, 2, 3], &[]), 1),
-            (rows(&[1, 2, 3, 9], &[]), 1),
-            (json!({ "ids": [3], "failed": ["s2"], "total": 3, "responded": 3 }), 1),
+            (answer(&[1, 2, 3], &[]), true),
+            (answer(&[1, 2, 3, 4], &[]), true),
+            (answer(&[1, 2], &["s1"]), true),
+            (answer(&[], &["s1", "s2", "s3"]), true),
+            (answer(&[1, 2], &[]), false),
+            (answer(&[1, 2, 3], &["s1"]), false),
+            (answer(&[1, 2, 2, 3], &[]), false),
+            (answer(&[1, 2, 3, 9], &[]), false),
+            (json!({ "ids": [3], "failed": ["s2"], "total": 3, "responded": 3 }), false),
         ];
         let ends: Vec<_> = (1..=3).map(|id| event(EventKind::Ok, "insert", json!(id), 20)).collect();
         let calls: Vec<_> = (1..=4).map(|id| event(EventKind::Invoke, "insert", json!(id), 10)).collect();
         let inserts: Vec<_> = calls.iter().enumerate().map(|(nth, call)| Pair { call, end: ends.get(nth) }).collect();
-        for (answer, wrongs) in table {
+        let rows = rows(&inserts);
+        for (answer, good) in table {
             let call = event(EventKind::Invoke, "select", json!({ "require_all": false }), 30);
             let end = event(EventKind::Ok, "select", answer.clone(), 40);
             let pair = Pair { call: &call, end: Some(&end) };
-            let found = wrong_with(&pair, &answer, &inserts.iter().collect::<Vec<_>>());
-            assert_eq!(found.len(), wrongs, "{answer}: {found:?}");
+            let judged = judge_answer(&pair, &answer, &rows);
+            assert_eq!(judged.is_ok(), good, "{answer}: {judged:?}");
         }
     }
 }

@@ -157,10 +157,7 @@ impl Workload for Strings {
 
     async fn call(&self, client: &mut Client, caller: &Caller, call: &Call) -> Return {
         if call.f == "query" {
-            return match client.ask(&caller.node, "query", json!({ "version": -1 })).await {
-                Ok(body) => Return::ok(Value::Object(body)),
-                Err(refusal) => Return::unread(Value::Null, &refusal),
-            };
+            return last_configuration(client, caller).await;
         }
         let is_read = matches!(call.f.as_str(), "get" | "read");
         let kind = if is_read { "get" } else { call.f.as_str() };
@@ -245,6 +242,19 @@ impl Workload for Strings {
             checks.push(found("ownership", wrong, "every shard has a group at the end".to_owned()));
         }
         checks
+    }
+}
+
+/// The configuration at the end, asked of one node after the other until it is known.
+async fn last_configuration(client: &mut Client, caller: &Caller) -> Return {
+    let mut nodes = caller.nodes.iter().cycle();
+    loop {
+        let node = nodes.next().unwrap_or(&caller.node);
+        match client.ask(node, "query", json!({ "version": -1 })).await {
+            Ok(body) => return Return::ok(Value::Object(body)),
+            Err(refusal) if Instant::now() >= caller.until => return Return::unread(Value::Null, &refusal),
+            Err(_) => sleep(RETRY).await,
+        }
     }
 }
 
