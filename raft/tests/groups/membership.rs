@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use quorate::transport::{Link, LinkFaults};
-use quorate::{Consistency, GroupOptions, NodeId, Rejected, Role};
+use quorate::{AdminError, Consistency, GroupOptions, NodeId, Rejected, Role};
 
 use crate::common::{CALL, Cluster, Command, World, claims};
 
@@ -111,9 +111,12 @@ async fn a_leader_that_removed_itself_leaves_further_changes_to_the_next(world: 
     let handle = cluster.group(old);
     handle.remove(old, CALL).await.unwrap();
     // At once: it still leads, as far as it knows, and would stop if it proposed this.
-    handle.add_learner(NodeId(5), CALL).await.unwrap();
+    let asked = handle.add_learner(NodeId(5), Duration::from_millis(500)).await;
+    assert!(matches!(asked, Ok(()) | Err(AdminError::Rejected(_))), "{asked:?}");
     assert_eq!(handle.status().leadership.stopped, None);
-    let new = cluster.leader_among(&cluster.others(old)).await;
+    let rest: Vec<_> = cluster.others(old).into_iter().filter(|node| *node != NodeId(5)).collect();
+    let new = cluster.leader_among(&rest).await;
+    cluster.group(new).add_learner(NodeId(5), CALL).await.unwrap();
     let learns = || cluster.group(new).status().leadership.membership.learners == ids([5]);
     cluster.world.eventually("n5 is a learner", learns).await;
 }
