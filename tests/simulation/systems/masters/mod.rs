@@ -19,10 +19,10 @@ use self::load::{Client, Load};
 use self::node::{FAILOVER, Mastery, Seen};
 
 /// How long faults come.
-const LENGTH: Duration = Duration::from_secs(8);
+const LENGTH: Duration = Duration::from_secs(5);
 
 const CLIENTS: u64 = 3;
-const OPERATIONS: u64 = 40;
+const OPERATIONS: u64 = 30;
 
 /// How long the masters may take until all is well.
 const HEAL: Duration = Duration::from_secs(60);

@@ -21,11 +21,11 @@ use super::operator;
 use super::outside::{Client, Ended, Outside};
 use super::{World, suffers};
 
-const LENGTH: Duration = Duration::from_secs(8);
+const LENGTH: Duration = Duration::from_secs(4);
 const WRITERS: u64 = 3;
-const WRITES: u64 = 60;
+const WRITES: u64 = 40;
 const READERS: u64 = 3;
-const READS: u64 = 60;
+const READS: u64 = 40;
 const CHANGES: u64 = 5;
 
 /// How long a read may take.

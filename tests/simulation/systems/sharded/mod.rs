@@ -39,14 +39,14 @@ use self::ways::Traps;
 use super::kept_log::Kept;
 
 /// How long faults come.
-const LENGTH: Duration = Duration::from_secs(8);
+const LENGTH: Duration = Duration::from_secs(4);
 
 /// Clients, and what each does at most.
 const CLIENTS: u64 = 4;
-const OPERATIONS: u64 = 40;
+const OPERATIONS: u64 = 30;
 
 /// Changes of the configuration.
-const CHANGES: u64 = 8;
+const CHANGES: u64 = 6;
 
 /// How long the store may take to serve when all is well.
 const HEAL: Duration = Duration::from_secs(30);

@@ -25,7 +25,7 @@ use super::operator::{self, SHARDS};
 use super::outside::{Client, Ended, Outside, json as text};
 use super::{World, suffers};
 
-const LENGTH: Duration = Duration::from_secs(8);
+const LENGTH: Duration = Duration::from_secs(4);
 const WRITERS: u64 = 3;
 const WRITES: u64 = 30;
 const ASKERS: u64 = 2;
