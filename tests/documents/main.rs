@@ -20,10 +20,15 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The README and everything in `docs/`.
+/// The README and everything in `docs/` and below it.
 fn documents() -> Vec<(PathBuf, String)> {
-    let docs = fs::read_dir(root().join("docs")).expect("docs/ is there");
-    let mut paths: Vec<_> = docs.map(|entry| entry.expect("an entry of docs/").path()).collect();
+    let entries = |path: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        entries.map(|entry| entry.expect("an entry of docs/").path()).collect()
+    };
+    let (below, mut paths): (Vec<_>, Vec<_>) =
+        entries(&root().join("docs")).into_iter().partition(|path| path.is_dir());
+    paths.extend(below.iter().flat_map(|path| entries(path)));
     paths.sort();
     paths.insert(0, root().join("README.md"));
     paths.into_iter().map(|path| (path.clone(), read(&path))).collect()
