@@ -10,7 +10,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::jsonl::Textual;
-use super::{Keyed, Model};
+use super::{Effect, Keyed, Model};
 
 /// Registers by key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,10 +100,14 @@ impl fmt::Display for JsonAnswer {
     }
 }
 
+/// What an append adds to; `None` if nothing can be appended to the value.
+fn begin(value: &Value) -> Option<&str> {
+    if value.is_null() { Some("") } else { value.as_str() }
+}
+
 /// A string with another at its end; `None` if the value is no string.
 fn appended(value: &Value, end: &str) -> Option<Value> {
-    let begin = if value.is_null() { "" } else { value.as_str()? };
-    Some(Value::String([begin, end].concat()))
+    Some(Value::String([begin(value)?, end].concat()))
 }
 
 impl Model for JsonRegister {
@@ -144,6 +148,37 @@ impl Model for JsonRegister {
             Some(JsonAnswer::Deleted(false)) => self.initial.is_null(),
             _ => matches!(input.op, JsonOp::Read),
         }
+    }
+
+    fn effect(&self, input: &Self::Input, output: Option<&JsonAnswer>) -> Effect<Value> {
+        match (&input.op, output) {
+            (JsonOp::Read, Some(JsonAnswer::Value(value))) => Effect::Shows(value.clone()),
+            (JsonOp::Read, _) | (_, Some(JsonAnswer::Refused)) => Effect::Keeps,
+            (JsonOp::Write(value), _) => Effect::Sets { to: value.clone(), blindly: true },
+            (JsonOp::Cas { to, .. }, _) => Effect::Sets { to: to.clone(), blindly: false },
+            (JsonOp::Append(_), _) => Effect::Grows,
+            (JsonOp::Delete, _) => {
+                Effect::Sets { to: self.initial(), blindly: !matches!(output, Some(JsonAnswer::Deleted(_))) }
+            }
+        }
+    }
+
+    fn is_part(&self, earlier: &Value, later: &Value) -> bool {
+        earlier == later || begin(earlier).zip(later.as_str()).is_some_and(|(begin, later)| later.starts_with(begin))
+    }
+
+    fn grows_towards(&self, state: &Value, input: &Self::Input, later: &Value) -> bool {
+        let JsonOp::Append(end) = &input.op else { return false };
+        match (begin(state), later.as_str()) {
+            (Some(begin), Some(later)) => later.strip_prefix(begin).is_some_and(|rest| rest.starts_with(end.as_str())),
+            // Of what is no string an append that nobody saw succeed makes nothing else.
+            (None, _) => state == later,
+            (Some(_), None) => false,
+        }
+    }
+
+    fn takes_all(&self, state: &Value) -> bool {
+        begin(state).is_some()
     }
 
     fn key<'a>(&self, input: &'a Self::Input) -> Cow<'a, str> {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Keyed, Model};
+use super::{Effect, Keyed, Model};
 
 /// Strings that start empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +50,28 @@ impl Model for Strings {
 
     fn is_read_only(&self, input: &Self::Input, _output: Option<&StringAnswer>) -> bool {
         matches!(input.op, StringOp::Get)
+    }
+
+    fn effect(&self, input: &Self::Input, output: Option<&StringAnswer>) -> Effect<String> {
+        match (&input.op, output) {
+            (StringOp::Get, Some(StringAnswer::Value(value))) => Effect::Shows(value.clone()),
+            (StringOp::Get, _) => Effect::Keeps,
+            (StringOp::Put(value), _) => Effect::Sets { to: value.clone(), blindly: true },
+            (StringOp::Append(_), _) => Effect::Grows,
+        }
+    }
+
+    fn is_part(&self, earlier: &String, later: &String) -> bool {
+        later.starts_with(earlier.as_str())
+    }
+
+    fn grows_towards(&self, state: &String, input: &Self::Input, later: &String) -> bool {
+        let StringOp::Append(end) = &input.op else { return false };
+        later.strip_prefix(state.as_str()).is_some_and(|rest| rest.starts_with(end.as_str()))
+    }
+
+    fn takes_all(&self, _state: &String) -> bool {
+        true
     }
 
     fn key<'a>(&self, input: &'a Self::Input) -> Cow<'a, str> {

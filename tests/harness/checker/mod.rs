@@ -3,8 +3,9 @@
 //! The search is Wing and Gong's, with Lowe's memory of configurations seen, key by key (Herlihy and Wing: a history is
 //! linearizable if it is on every object by itself). What keeps it small is argued in `search.rs` and
 //! `configuration.rs`: reads that fit are taken at once; an operation without a return is taken only if something
-//! comes of it; a configuration that spent more of those than one seen before is not looked at; and the memory holds
-//! only the stretch of a history where operations overlap.
+//! comes of it; a configuration that spent more of those than one seen before is not looked at, and neither is one that
+//! cannot lead to what a read shows next (`outlook.rs`); and the memory holds only the stretch of a history where
+//! operations overlap.
 //! Promises: a verdict is never a guess; when time or memory runs out, it is [`Verdict::Unknown`].
 //! Leaves out: weaker consistency (stale reads have a checker of their own), and models with several possible outcomes.
 
@@ -18,6 +19,7 @@ pub mod kv;
 mod model;
 mod nemesis;
 mod operation;
+mod outlook;
 pub mod ownership;
 mod parallel;
 #[cfg(test)]
@@ -32,12 +34,15 @@ mod verdict;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use model::{Keyed, Model};
+pub use model::{Effect, Keyed, Model};
 pub use operation::{Operation, Outcome, Position};
 pub use verdict::{Counterexample, Exhausted, Limits, Verdict};
 
 use parallel::{Stop, judge_all};
 use search::{Found, Search};
+
+/// So many configurations are looked at, of a key that has no order, to tell how far one comes.
+const EXPLAINED: usize = 50_000;
 
 /// Judges a history, given in any order.
 ///
@@ -59,7 +64,18 @@ where
     let verdicts = judge_all(&sizes, limits.deadline(), |nth, stop| {
         let (key, part) = &parts[nth];
         let operations: Vec<_> = part.iter().map(|nth| &history[*nth]).collect();
-        let verdict = match Search::new(model, &operations).run(stop, limits.configurations) {
+        let search = Search::new(model, &operations);
+        let looked_ahead = search.looks_ahead();
+        let mut found = search.run(stop, limits.configurations);
+        if looked_ahead && matches!(found, Found::Stuck { .. }) {
+            // It turned back before it was stuck. How far it comes otherwise says more, if that is soon found.
+            let again = Search::new(model, &operations).without_outlook();
+            let again = again.run(stop, limits.configurations.min(EXPLAINED));
+            if matches!(again, Found::Stuck { .. }) {
+                found = again;
+            }
+        }
+        let verdict = match found {
             Found::Order(_) => Verdict::Linearizable,
             Found::Exhausted(limit) => Verdict::Unknown(limit),
             Found::Stuck { longest, stuck, unplaced } => {
@@ -91,8 +107,8 @@ pub fn partial_orders<M: Model>(
     let left_out: Vec<usize> =
         std::iter::once(&found.stuck).chain(&found.unplaced).filter_map(|nth| part.binary_search(nth).ok()).collect();
     let operations: Vec<_> = part.iter().map(|nth| &history[*nth]).collect();
-    let orders =
-        Search::new(model, &operations).longest_with(&left_out, Stop::at(limits.deadline()), limits.configurations);
+    let search = Search::new(model, &operations).without_outlook();
+    let orders = search.longest_with(&left_out, Stop::at(limits.deadline()), limits.configurations.min(EXPLAINED));
     let mut orders: Vec<Vec<usize>> =
         orders.into_iter().map(|order| order.into_iter().map(|nth| part[nth]).collect()).collect();
     orders.sort_by_key(|order: &Vec<usize>| std::cmp::Reverse(order.len()));

@@ -28,11 +28,53 @@ pub trait Model {
         false
     }
 
+    /// What an operation that answers this does to states, as far as can be said without one. Saying so makes the search of
+    /// histories with many operations at once much shorter; saying what is not so makes its verdict wrong.
+    fn effect(&self, _input: &Self::Input, _output: Option<&Self::Output>) -> Effect<Self::State> {
+        Effect::Unknown
+    }
+
+    /// Whether operations that only grow a state could make `later` of `earlier`. Each state is part of itself, and a part of
+    /// a part is a part.
+    fn is_part(&self, earlier: &Self::State, later: &Self::State) -> bool {
+        earlier == later
+    }
+
+    /// Whether this growing operation makes a part of `later` of a state that is one.
+    fn grows_towards(&self, state: &Self::State, input: &Self::Input, later: &Self::State) -> bool {
+        self.step(state, input, None).is_some_and(|next| self.is_part(&next, later))
+    }
+
+    /// Whether every operation that grows or blindly sets a state is possible in this one, and in what it grows into.
+    fn takes_all(&self, _state: &Self::State) -> bool {
+        false
+    }
+
     /// The part of the state that an operation concerns. Operations of different keys must not depend on each other;
     /// the state is then that of one key.
     fn key<'a>(&self, _input: &'a Self::Input) -> Cow<'a, str> {
         Cow::Borrowed("")
     }
+}
+
+/// What an operation does to states.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect<S> {
+    /// It is possible in this state alone, and leaves it as it is.
+    Shows(S),
+    /// It leaves every state as it is.
+    Keeps,
+    /// Every state is part of what it becomes ([`Model::is_part`]).
+    Grows,
+    /// Every state becomes this one, or stays as it is.
+    Sets {
+        /// Which.
+        to: S,
+        /// Whether it is possible in every state, and never leaves it as it is.
+        blindly: bool,
+    },
+    /// Nobody says.
+    Unknown,
 }
 
 /// An operation on one of many independent objects.

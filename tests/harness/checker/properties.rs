@@ -151,24 +151,25 @@ fn json_operation() -> impl Strategy<Value = (Keyed<JsonOp>, JsonAnswer)> {
     operation.prop_map(|(op, answer)| (Keyed::new("k", op), answer))
 }
 
-/// A run of `processes` clients against one register that is linearizable by construction. Each die decides what one
-/// client does next: call, take effect, return, or give up, before or after the effect.
-fn run(processes: u64, dice: &[(u64, u8, u8)]) -> History<Register<u8>> {
-    let mut value: Option<u8> = None;
-    let mut history: History<Register<u8>> = Vec::new();
-    let mut busy: BTreeMap<u64, (usize, Option<RegisterAnswer<u8>>)> = BTreeMap::new();
-    let register = Register::empty();
+/// A run of `processes` clients against one object that is linearizable by construction. Each die decides what one client
+/// does next: call, take effect, return, or give up, before or after the effect. `answers` are those that may be right in a
+/// state.
+fn run_of<M: Model>(
+    model: &M,
+    processes: u64,
+    dice: &[(u64, u8, u8)],
+    input: impl Fn(u8, u8, usize) -> M::Input,
+    answers: impl Fn(&M::State) -> Vec<M::Output>,
+) -> History<M> {
+    let mut state = model.initial();
+    let mut history: History<M> = Vec::new();
+    let mut busy: BTreeMap<u64, (usize, Option<M::Output>)> = BTreeMap::new();
     for ((process, what, argument), position) in dice.iter().zip(0..) {
         let process = process % processes;
         let Some((nth, answer)) = busy.get_mut(&process) else {
-            let op = match what % 4 {
-                0 => RegisterOp::Write(*argument),
-                1 => RegisterOp::Cas { from: *argument, to: argument.wrapping_add(1) % 5, create: false },
-                _ => RegisterOp::Read,
-            };
             busy.insert(process, (history.len(), None));
-            let called = Position(position);
-            history.push(Operation { process, input: Keyed::new("k", op), called, outcome: Outcome::Open });
+            let (input, called) = (input(*what, *argument, history.len()), Position(position));
+            history.push(Operation { process, input, called, outcome: Outcome::Open });
             continue;
         };
         match answer.take() {
@@ -179,19 +180,43 @@ fn run(processes: u64, dice: &[(u64, u8, u8)]) -> History<Register<u8>> {
             }
             None => {
                 let input = &history[*nth].input;
-                let possible = match &input.op {
-                    RegisterOp::Read => vec![RegisterAnswer::Value(value)],
-                    _ => vec![RegisterAnswer::Done, RegisterAnswer::Refused],
-                };
-                let taken = possible
-                    .into_iter()
-                    .find_map(|output| Some((register.step(&value, input, Some(&output))?, output)));
+                let step = |output| Some((model.step(&state, input, Some(&output))?, output));
+                let taken = answers(&state).into_iter().find_map(step);
                 let (next, output) = taken.expect("one of the answers is right");
-                (value, *answer) = (next, Some(output));
+                (state, *answer) = (next, Some(output));
             }
         }
     }
     history
+}
+
+/// Such a run against a register.
+fn run(processes: u64, dice: &[(u64, u8, u8)]) -> History<Register<u8>> {
+    let input = |what: u8, argument: u8, _: usize| {
+        let op = match what % 4 {
+            0 => RegisterOp::Write(argument),
+            1 => RegisterOp::Cas { from: argument, to: argument.wrapping_add(1) % 5, create: false },
+            _ => RegisterOp::Read,
+        };
+        Keyed::new("k", op)
+    };
+    let answers =
+        |value: &Option<u8>| vec![RegisterAnswer::Value(*value), RegisterAnswer::Done, RegisterAnswer::Refused];
+    run_of(&Register::empty(), processes, dice, input, answers)
+}
+
+/// Such a run against a string, of which every change is another one; one in `puts` sets it, the others append.
+fn run_of_strings(processes: u64, dice: &[(u64, u8, u8)], puts: usize) -> History<Strings> {
+    let input = |what: u8, _: u8, nth: usize| {
+        let op = match what % 3 {
+            0 => StringOp::Get,
+            _ if nth.is_multiple_of(puts) => StringOp::Put(format!("{nth},")),
+            _ => StringOp::Append(format!("{nth},")),
+        };
+        Keyed::new("k", op)
+    };
+    let answers = |value: &String| vec![StringAnswer::Value(value.clone()), StringAnswer::Done];
+    run_of(&Strings, processes, dice, input, answers)
 }
 
 fn dice(most: usize) -> impl Strategy<Value = Vec<(u64, u8, u8)>> {
@@ -218,6 +243,11 @@ proptest! {
     ) {
         assert_same_verdict(&JsonRegister::starting_with(initial), &history);
     }
+}
+
+proptest! {
+    // Each takes threads.
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
     fn partial_orders_are_orders_and_the_longest_with_each_operation_left_out(
@@ -259,7 +289,7 @@ proptest! {
         }
         // So many more of one key that threads are worth it.
         let many = |at: u64| keyed("many", RegisterOp::Write(0), 2 * at, 2 * at + 1, RegisterAnswer::Done);
-        history.extend((0..2000).map(many));
+        history.extend((0..1000).map(many));
         let key = match check(&register, &history, Limits::default()) {
             Verdict::NotLinearizable(found) => Some(found.key),
             _ => None,
@@ -273,6 +303,12 @@ proptest! {
     fn linearizable_runs_are_found_to_be(processes in 1u64..12, dice in dice(600)) {
         let history = run(processes, &dice);
         prop_assert!(matches!(search(&Register::empty(), &history), Found::Order(_)));
+    }
+
+    #[test]
+    fn linearizable_runs_of_strings_are_found_to_be(processes in 1u64..8, dice in dice(200), puts in 2usize..20) {
+        let history = run_of_strings(processes, &dice, puts);
+        prop_assert!(matches!(search(&Strings, &history), Found::Order(_)));
     }
 
     #[test]
@@ -326,10 +362,11 @@ fn keys_are_judged_by_themselves_and_the_wrong_one_is_named() {
 
 #[test]
 fn a_search_without_time_or_memory_does_not_guess() {
-    // Sixteen different writes at once, and a value that none of them wrote.
+    // Sixteen different writes at once, and a compare-and-set that found what none of them wrote.
     let write = |nth: u64| keyed("k", RegisterOp::Write(nth as u8), nth, 100 + nth, RegisterAnswer::Done);
     let mut history: History<Register<u8>> = (0..16).map(write).collect();
-    history.push(keyed("k", RegisterOp::Read, 50, 51, RegisterAnswer::Value(Some(99))));
+    let cas = RegisterOp::Cas { from: 99, to: 99, create: false };
+    history.push(keyed("k", cas, 50, 51, RegisterAnswer::Done));
     let limits = |time, configurations| Limits { time, configurations };
     let register = Register::empty();
     let judge = |limits| check(&register, &history, limits);
@@ -358,15 +395,31 @@ fn many_operations_without_a_return_do_not_make_the_search_explode() {
     assert!(matches!(verdict, Verdict::NotLinearizable(_)), "{verdict}");
 }
 
-#[test]
-fn a_long_history_takes_time_and_memory_in_proportion() {
+/// Dice that are always the same.
+fn fixed_dice(count: usize) -> Vec<(u64, u8, u8)> {
     let mut seed = 1u64;
     let mut die = || {
         seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         seed >> 33
     };
-    let dice: Vec<(u64, u8, u8)> = (0..300_000).map(|_| (die(), (die() % 31) as u8, (die() % 5) as u8)).collect();
-    let history = run(8, &dice);
+    (0..count).map(|_| (die(), (die() % 31) as u8, (die() % 5) as u8)).collect()
+}
+
+#[test]
+fn appends_by_many_clients_at_once_are_not_tried_in_every_order() {
+    let dice = fixed_dice(3_000);
+    for processes in [20, 50] {
+        let history = run_of_strings(processes, &dice, usize::MAX);
+        assert!(history.len() > 900);
+        let operations: Vec<_> = history.iter().collect();
+        let found = Search::new(&Strings, &operations).run(Stop::at(None), 20_000);
+        assert!(matches!(found, Found::Order(_)), "{processes} clients");
+    }
+}
+
+#[test]
+fn a_long_history_takes_time_and_memory_in_proportion() {
+    let history = run(8, &fixed_dice(300_000));
     assert!(history.len() > 90_000);
     let start = Instant::now();
     assert!(matches!(search(&Register::empty(), &history), Found::Order(_)));

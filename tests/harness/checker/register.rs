@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::hash::Hash;
 
-use super::{Keyed, Model};
+use super::{Effect, Keyed, Model};
 
 /// Registers that start without a value, or with a given one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +79,17 @@ impl<V: Clone + Eq + Hash> Model for Register<V> {
     fn is_read_only(&self, input: &Self::Input, output: Option<&RegisterAnswer<V>>) -> bool {
         matches!(input.op, RegisterOp::Read)
             || matches!(output, Some(RegisterAnswer::Refused | RegisterAnswer::Deleted(false)))
+    }
+
+    fn effect(&self, input: &Self::Input, output: Option<&RegisterAnswer<V>>) -> Effect<Option<V>> {
+        match (&input.op, output) {
+            (RegisterOp::Read, Some(RegisterAnswer::Value(value))) => Effect::Shows(value.clone()),
+            (RegisterOp::Delete, Some(RegisterAnswer::Deleted(false))) => Effect::Shows(None),
+            (RegisterOp::Read, _) | (_, Some(RegisterAnswer::Refused)) => Effect::Keeps,
+            (RegisterOp::Write(value), _) => Effect::Sets { to: Some(value.clone()), blindly: output.is_some() },
+            (RegisterOp::Cas { to, .. }, _) => Effect::Sets { to: Some(to.clone()), blindly: false },
+            (RegisterOp::Delete, _) => Effect::Sets { to: None, blindly: false },
+        }
     }
 
     fn key<'a>(&self, input: &'a Self::Input) -> Cow<'a, str> {

@@ -7,13 +7,15 @@
 //! An operation without a return need not be in the order, so it is only put there if something comes of it: not if it
 //! leaves the state as it is, and not if what follows would have led to the same state without it. Of two that are
 //! equal, what the later one can do the earlier one can, so it comes first.
+//! What can lead nowhere is not followed (`outlook.rs`).
 
 use std::collections::HashMap;
 
 use super::configuration::{Configuration, Seen};
 use super::events::{Event, EventId, Events};
+use super::outlook::{self, Outlook};
 use super::parallel::Stop;
-use super::steps::{ClassId, StateId, Steps};
+use super::steps::{ClassId, Effects, StateId, Steps};
 use super::{Exhausted, Model, Operation, Outcome};
 
 /// How often to look at the clock, in turns of the search.
@@ -53,11 +55,16 @@ enum Kind {
     Open { bit: usize, earlier_equal: Option<usize> },
 }
 
-/// A choice: which place in the order was filled, and the state before.
+/// A choice: which place in the order was filled, and where the search was before.
 struct Choice {
     place: usize,
     state: StateId,
+    outlook: Outlook,
+    only_sets: bool,
 }
+
+/// In the memory, all states of which nothing shows which one it is.
+const HIDDEN: StateId = StateId::MAX;
 
 /// A search over the operations of one object.
 pub(super) struct Search<'a, M: Model> {
@@ -69,6 +76,11 @@ pub(super) struct Search<'a, M: Model> {
     seen: Seen,
     order: Vec<u32>,
     choices: Vec<Choice>,
+    /// What the configuration can lead to; always [`Outlook::Open`] if that is not asked.
+    outlook: Outlook,
+    looks_ahead: bool,
+    /// Whether only operations that set a state are tried for now.
+    only_sets: bool,
     /// The tasks of the longest order that got stuck, with the number of returned ones, and where.
     longest: (usize, Vec<u32>, u32),
     /// Tasks of which the longest order with them is asked for, and that order so far.
@@ -121,6 +133,8 @@ impl<'a, M: Model> Search<'a, M> {
                 }
             }
         }
+        // Where states do not grow, looking ahead costs more than it saves.
+        let looks_ahead = tasks.iter().any(|task| steps.effect(task.class) == Effects::Grows);
         Search {
             steps,
             tasks,
@@ -130,9 +144,23 @@ impl<'a, M: Model> Search<'a, M> {
             seen: Seen::default(),
             order: Vec::new(),
             choices: Vec::new(),
+            outlook: Outlook::Open,
+            looks_ahead,
+            only_sets: false,
             longest: (0, Vec::new(), 0),
             wanted: Vec::new(),
         }
+    }
+
+    /// Whether it looks ahead.
+    pub(super) fn looks_ahead(&self) -> bool {
+        self.looks_ahead
+    }
+
+    /// Does not look ahead: it takes longer, and comes as far as one can.
+    pub(super) fn without_outlook(mut self) -> Self {
+        self.looks_ahead = false;
+        self
     }
 
     /// The longest order that has each of these operations, as far as the search comes; none for one that is in no
@@ -162,6 +190,12 @@ impl<'a, M: Model> Search<'a, M> {
     fn search(&mut self, stop: Stop<'_>, configurations: usize) -> Ended {
         let mut state = 0;
         self.take_reads(state);
+        self.outlook = self.look(state);
+        if let Outlook::Hopeless(task) = self.outlook {
+            self.note_stuck(task);
+            return Ended::Stuck;
+        }
+        self.only_sets = self.outlook.needs_set();
         let mut event = self.events.first();
         let mut turns: u32 = 0;
         while self.configuration.taken() < self.returned {
@@ -177,11 +211,16 @@ impl<'a, M: Model> Search<'a, M> {
                     Some(next) => (state, event) = (next, self.events.first()),
                     None => event = self.events.after(event),
                 },
+                Some(Event::Return(_)) if self.only_sets => {
+                    self.only_sets = false;
+                    event = self.events.first();
+                }
                 Some(Event::Return(task)) => {
                     self.note_stuck(task);
                     let Some(choice) = self.choices.pop() else { return Ended::Stuck };
                     let call = self.tasks[self.order[choice.place] as usize].call;
                     self.take_back(choice.place);
+                    (self.outlook, self.only_sets) = (choice.outlook, choice.only_sets);
                     (state, event) = (choice.state, self.events.after(call));
                 }
                 None => panic!("every operation that returned has a return in the list"),
@@ -194,6 +233,17 @@ impl<'a, M: Model> Search<'a, M> {
     /// state.
     fn choose(&mut self, task: u32, state: StateId) -> Option<StateId> {
         let Task { class, ref kind, .. } = self.tasks[task as usize];
+        let effect = self.steps.effect(class);
+        let sets = matches!(effect, Effects::Sets { .. });
+        if self.outlook.needs_set() && self.only_sets != sets {
+            return None;
+        }
+        if let Outlook::Towards { goal, set: false, .. } = self.outlook
+            && effect == Effects::Grows
+            && !self.steps.grows_towards(state, class, goal)
+        {
+            return None;
+        }
         let next = self.steps.step(state, class)?;
         if let Kind::Open { earlier_equal, .. } = kind {
             let comes_too_early = earlier_equal.is_some_and(|bit| !self.configuration.has_open(bit));
@@ -207,12 +257,29 @@ impl<'a, M: Model> Search<'a, M> {
         let place = self.order.len();
         self.take(task);
         self.take_reads(next);
-        if !self.seen.is_new(&self.configuration, next) {
+        let outlook = self.look(next);
+        if let Outlook::Hopeless(task) = outlook {
+            self.note_stuck(task);
             self.take_back(place);
             return None;
         }
-        self.choices.push(Choice { place, state });
+        let remembered = if matches!(outlook, Outlook::Towards { hidden: true, .. }) { HIDDEN } else { next };
+        if !self.seen.is_new(&self.configuration, remembered) {
+            self.take_back(place);
+            return None;
+        }
+        let (before, only_sets) = (std::mem::replace(&mut self.outlook, outlook), self.only_sets);
+        self.choices.push(Choice { place, state, outlook: before, only_sets });
+        self.only_sets = outlook.needs_set();
         Some(next)
+    }
+
+    /// What the configuration can lead to, with this state.
+    fn look(&mut self, state: StateId) -> Outlook {
+        if !self.looks_ahead {
+            return Outlook::Open;
+        }
+        outlook::look(&mut self.steps, &self.events, |task| self.tasks[task as usize].class, state)
     }
 
     /// The state before the last of the order, if that is an operation without a return of which nothing has come yet.

@@ -29,7 +29,7 @@ fn body_of(run: &Run, bars: &[Bar<'_>], findings: &Findings, has_messages: bool)
             body,
             "<h2>The first anomaly</h2>\n<p class=\"lead\">{}. The line leads through the longest order that explains the \
              answers; what is red has no place in it. <a href=\"timeline.html\">Look around in the whole run.</a></p>\n\
-             <div class=\"scroll\">{picture}</div>\n",
+             <div class=\"scroll end\">{picture}</div>\n",
             Escaped(&check.reason)
         );
     }

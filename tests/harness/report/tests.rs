@@ -149,7 +149,7 @@ fn pages_load_nothing_from_elsewhere_and_escape_what_was_said() {
     let data = timeline.split("id=\"run\">").nth(1).and_then(|rest| rest.split("</script>").next()).unwrap();
     let data: Value = serde_json::from_str(data).unwrap();
     assert_eq!(data["operations"].as_array().map(Vec::len), Some(4));
-    assert_eq!(data["operations"][2][5], "read");
+    assert_eq!(data["operations"][2][6], "read");
     assert_eq!(data["anomaly"], json!({ "unplaced": [3], "order": [0, 1, 2] }));
     assert_eq!(data["keys"], json!([NASTY]));
 }

@@ -5,13 +5,12 @@ const tip = document.getElementById("tip"), kept = document.getElementById("kept
 const ROW = 26, LEFT = 92, TOP = 26, WRONG = "#d13438", INK = "#22272b", SOFT = "#66707a", LINE = "#eceef0";
 
 // The operations of each row, in the order of their calls.
-const ops = run.operations.map(([row, from, end, ended, key, asked, answered, text]) =>
-  ({ row, from, end, ended, key, asked, answered, text }));
-const rows = run.rows.map(() => []);
+const ops = run.operations.map(([row, process, from, end, ended, key, asked, answered, text]) =>
+  ({ row, process, from, end, ended, key, asked, answered, text }));
+const rows = Array.from({ length: run.rows }, () => []);
 for (const op of ops) rows[op.row].push(op);
-// What nobody knows the end of may happen until its process is done, or for ever.
+// What nobody knows the end of may happen at any time.
 for (const op of ops) op.to = op.ended === 2 ? run.length : op.end;
-for (const row of rows) row.forEach((op, nth) => { if (op.ended === 2 && row[nth + 1]) op.drawnTo = row[nth + 1].from; });
 
 const wrong = new Set(run.anomaly ? run.anomaly.unplaced : []);
 for (const nth of wrong) ops[nth].wrong = true;
@@ -64,7 +63,7 @@ function showAnomaly() {
   if (!run.anomaly || !run.anomaly.unplaced.length) return look(0, run.length);
   const shown = [...run.anomaly.unplaced.slice(0, 1), ...run.anomaly.order.slice(-12)].map((nth) => ops[nth]);
   const from = Math.min(...shown.map((op) => op.from));
-  const to = Math.max(...shown.map((op) => (op.ended === 2 ? op.from : op.end)));
+  const to = Math.max(...shown.map((op) => op.end ?? op.from));
   view.top = ops[run.anomaly.unplaced[0]].row * ROW - height / 2;
   look(from - (to - from) * 0.15 - 10, to + (to - from) * 0.25 + 10);
 }
@@ -104,8 +103,16 @@ function firstSeen(row) {
   return Math.max(0, low - 1);
 }
 
+// Whose row it is in the middle of what is seen.
+function labelOf(row) {
+  const middle = (view.from + view.to) / 2;
+  let label = row[0];
+  for (let nth = firstSeen(row); nth < row.length && (row[nth].from <= middle || nth === 0); nth++) label = row[nth];
+  return label ? label.process : "";
+}
+
 function edges(op) {
-  const from = x(op.from), to = x(op.drawnTo ?? (op.ended === 2 ? Math.max(view.to, run.length) : op.end));
+  const from = x(op.from), to = x(op.end ?? Math.max(view.to, run.length));
   return [from, Math.max(to, from + 2)];
 }
 
@@ -140,7 +147,7 @@ function drawBars() {
     }
     pen.restore();
     pen.fillStyle = "#fff"; pen.fillRect(0, Math.max(y(nth), TOP), LEFT - 2, ROW);
-    if (y(nth) >= TOP - 8) { pen.fillStyle = SOFT; pen.fillText(`process ${run.rows[nth]}`, 8, y(nth) + ROW / 2); }
+    if (y(nth) >= TOP - 8) { pen.fillStyle = SOFT; pen.fillText(`process ${labelOf(rows[nth])}`, 8, y(nth) + ROW / 2); }
     pen.fillStyle = LINE; pen.fillRect(0, Math.max(y(nth) + ROW - 1, TOP), width, 1);
   }
   drawPath(pen);
@@ -148,6 +155,9 @@ function drawBars() {
 
 function drawBar(pen, op, from, to, top) {
   const colour = op.wrong ? WRONG : run.outcomes[op.ended][1], dim = key !== null && op.key !== key;
+  if (op.ended === 2 && (op.wrong || op === hovered)) {
+    pen.globalAlpha = 0.5; pen.fillStyle = colour; pen.fillRect(to, top + ROW / 2 - 1, Math.max(0, width - to), 2);
+  }
   const left = Math.max(from, LEFT - 4), wide = Math.min(to, width + 4) - left;
   if (wide <= 0) return;
   pen.globalAlpha = dim ? 0.08 : op === hovered ? 0.75 : op.wrong ? 0.5 : op.ended === 2 ? 0.22 : 0.38;

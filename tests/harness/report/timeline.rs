@@ -4,7 +4,7 @@
 //! The bars are drawn on a canvas by a script within the page, so that tens of thousands of them can be moved and
 //! enlarged at once; the anomaly itself is a picture that needs no script.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ fn orders_style(findings: &Findings) -> String {
 fn orders(body: &mut String, bars: &[Bar<'_>], found: &Anomaly) {
     if found.orders.len() < 2 {
         let picture = anomaly::draw(bars, found, found.orders.first());
-        let _ = writeln!(body, "<div class=\"scroll\">{picture}</div>");
+        let _ = writeln!(body, "<div class=\"scroll end\">{picture}</div>");
         return;
     }
     body.push_str("<div class=\"orders\">\n");
@@ -80,7 +80,7 @@ fn orders(body: &mut String, bars: &[Bar<'_>], found: &Anomaly) {
     }
     for (nth, order) in found.orders.iter().enumerate() {
         let picture = anomaly::draw(bars, found, Some(order));
-        let _ = writeln!(body, "<div class=\"scroll\" id=\"picture{nth}\">{picture}</div>");
+        let _ = writeln!(body, "<div class=\"scroll end\" id=\"picture{nth}\">{picture}</div>");
     }
     body.push_str("</div>\n");
 }
@@ -89,10 +89,28 @@ fn micros(time: Duration) -> f64 {
     time.as_nanos() as f64 / 1000.0
 }
 
+/// A row for each process. One that calls nothing more leaves its row to one that has not called yet: a client takes a
+/// new number after each operation of which it does not know the end, and there would be a row for each otherwise.
+fn rows(bars: &[Bar<'_>]) -> BTreeMap<u64, usize> {
+    let mut last: BTreeMap<u64, usize> = BTreeMap::new();
+    bars.iter().for_each(|bar| *last.entry(bar.call.process).or_default() = bar.nth.max(bar.returned.unwrap_or(0)));
+    let mut rows: BTreeMap<u64, usize> = BTreeMap::new();
+    // When each row is free.
+    let mut free: Vec<usize> = Vec::new();
+    for bar in bars {
+        if !rows.contains_key(&bar.call.process) {
+            let row = free.iter().position(|free| *free < bar.nth).unwrap_or(free.len());
+            free.resize(free.len().max(row + 1), 0);
+            free[row] = last[&bar.call.process];
+            rows.insert(bar.call.process, row);
+        }
+    }
+    rows
+}
+
 /// All that the script draws. Times are microseconds.
 fn data(run: &Run, bars: &[Bar<'_>], findings: &Findings) -> Value {
-    let processes: BTreeSet<u64> = run.events.iter().map(|event| event.process).collect();
-    let rows: BTreeMap<u64, usize> = processes.iter().copied().zip(0..).collect();
+    let rows = rows(bars);
     let mut keys: Vec<String> = Vec::new();
     let mut key_numbers: BTreeMap<String, usize> = BTreeMap::new();
     let mut key_of = |bar: &Bar<'_>| {
@@ -108,16 +126,8 @@ fn data(run: &Run, bars: &[Bar<'_>], findings: &Findings) -> Value {
         .map(|bar| {
             let end = bar.end.map(|end| micros(end.time));
             let row = rows[&bar.call.process];
-            json!([
-                row,
-                micros(bar.call.time),
-                end,
-                bar.ended() as usize,
-                key_of(bar),
-                bar.asked(),
-                bar.answered(),
-                describe(bar)
-            ])
+            let (called, ended, key) = (micros(bar.call.time), bar.ended() as usize, key_of(bar));
+            json!([row, bar.call.process, called, end, ended, key, bar.asked(), bar.answered(), describe(bar)])
         })
         .collect();
     let numbers =
@@ -137,7 +147,7 @@ fn data(run: &Run, bars: &[Bar<'_>], findings: &Findings) -> Value {
         .collect();
     json!({
         "length": micros(last_moment(run)),
-        "rows": processes,
+        "rows": rows.values().max().map_or(0, |last| last + 1),
         "keys": keys,
         "outcomes": super::bars::Ended::ALL.map(|ended| [ended.name().to_owned(), ended.colour().to_string()]),
         "operations": operations,
