@@ -11,7 +11,7 @@ pub mod distributed;
 pub mod embedded;
 mod hosting;
 pub mod kv;
-mod served;
+pub mod served;
 pub mod server;
 pub mod services;
 pub mod stdio;

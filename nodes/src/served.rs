@@ -12,7 +12,7 @@ use quorate::{
 use crate::kv::Reach;
 
 /// A group, wherever its replicas are.
-pub(super) struct Served<M> {
+pub struct Served<M> {
     here: RwLock<Option<Here<M>>>,
     remote: RemoteGroup<M>,
     node: NodeId,
@@ -27,40 +27,40 @@ struct Here<M> {
 
 impl<M: StateMachine> Served<M> {
     /// A group that has no replica on this node, or none yet.
-    pub(super) fn elsewhere(node: NodeId, remote: RemoteGroup<M>) -> Self {
+    pub fn elsewhere(node: NodeId, remote: RemoteGroup<M>) -> Self {
         Served { here: RwLock::default(), remote, node }
     }
 
     /// From now on it has one here.
-    pub(super) fn is_here(&self, group: Group<M>) {
+    pub fn is_here(&self, group: Group<M>) {
         *self.here.write().unwrap_or_else(PoisonError::into_inner) = Some(Here { group, leaves: false });
     }
 
     /// Whether the replica here is to go soon.
-    pub(super) fn leaves(&self, leaves: bool) {
+    pub fn leaves(&self, leaves: bool) {
         if let Some(here) = self.here.write().unwrap_or_else(PoisonError::into_inner).as_mut() {
             here.leaves = leaves;
         }
     }
 
     /// From now on it has none here.
-    pub(super) fn is_gone(&self) {
+    pub fn is_gone(&self) {
         *self.here.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The replica on this node, as one to ask.
-    pub(super) fn here(&self) -> Option<Group<M>> {
+    pub fn here(&self) -> Option<Group<M>> {
         let here = self.here.read().unwrap_or_else(PoisonError::into_inner);
         here.as_ref().filter(|here| !here.leaves).map(|here| here.group.clone())
     }
 
     /// The replica that runs on this node, also one that is about to go.
-    pub(super) fn running(&self) -> Option<Group<M>> {
+    pub fn running(&self) -> Option<Group<M>> {
         self.here.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|here| here.group.clone())
     }
 
     /// The way to all replicas.
-    pub(super) fn remote(&self) -> &RemoteGroup<M> {
+    pub fn remote(&self) -> &RemoteGroup<M> {
         &self.remote
     }
 

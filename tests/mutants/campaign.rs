@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use quorate::planted::Bug;
 
 use super::hunts::{Hunt, hunts};
+use super::report;
 use super::targets::{Programs, Target};
 use super::trial::{self, Limits, Outcome};
-use super::{report, simulate};
 
 /// How a hunt for a bug is carried on.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,7 @@ pub(crate) struct Report {
 fn hunt(bug: Bug, programs: &mut Programs, rules: Rules) -> anyhow::Result<Report> {
     let mut report = Report { bug, caught: None, seed: 0, trials: 0, took: Duration::ZERO };
     let (simulated, others): (Vec<&Hunt>, Vec<&Hunt>) =
-        hunts(bug).iter().filter(|hunt| is_there(hunt)).partition(|hunt| hunt.target == Target::Simulation);
+        hunts(bug).iter().partition(|hunt| hunt.target == Target::Simulation);
     let half = if others.is_empty() { rules.budget } else { rules.budget / 2 };
     for (hunts, budget) in [(simulated, half), (others, rules.budget)] {
         // That they may have to be built is not the hunt's fault.
@@ -55,10 +55,6 @@ fn hunt(bug: Bug, programs: &mut Programs, rules: Rules) -> anyhow::Result<Repor
         }
     }
     Ok(report)
-}
-
-fn is_there(hunt: &Hunt) -> bool {
-    hunt.target != Target::Simulation || simulate::is_there(hunt.claim)
 }
 
 fn hunt_by(
@@ -122,7 +118,7 @@ pub(crate) fn hunt_all(bugs: &[Bug], rules: Rules) -> anyhow::Result<bool> {
 /// When the programs that hunt cannot be built or started.
 pub(crate) fn control_all(bugs: &[Bug], rules: Rules, seeds: u64) -> anyhow::Result<bool> {
     let mut programs = programs(bugs)?;
-    let all: BTreeSet<Hunt> = bugs.iter().flat_map(|bug| hunts(*bug)).filter(|hunt| is_there(hunt)).copied().collect();
+    let all: BTreeSet<Hunt> = bugs.iter().flat_map(|bug| hunts(*bug)).copied().collect();
     let mut is_well = true;
     for hunt in &all {
         let begun = Instant::now();

@@ -59,6 +59,7 @@ const FIRST_REPLY: Hunt = by(
 );
 const UNKNOWN_SESSION: Hunt =
     by(Groups, "sessions::in_virtual_time::a_command_of_an_expired_or_unknown_session_is_not_carried_out");
+const WRONG_CLOCK: Hunt = by(Groups, "sessions::in_virtual_time::one_wrong_clock_expires_no_session");
 const RESTART_OF_ALL: Hunt =
     by(Groups, "restarts::in_virtual_time::restarting_all_nodes_keeps_every_acknowledged_write");
 const FAR_BEHIND: Hunt =
@@ -107,7 +108,8 @@ pub(crate) fn hunts(bug: Bug) -> &'static [Hunt] {
             &[REGISTERS, MEMBERSHIP, FAR_BEHIND, RESTART_OF_ALL, PAIR]
         }
         Bug::SessionsNotReset | Bug::SessionsNotInSnapshot => &[SESSIONS, FIRST_REPLY, ONCE],
-        Bug::LocalClockApplied | Bug::LocalClockExpires => &[SESSIONS, REGISTERS, UNKNOWN_SESSION, ONCE],
+        Bug::LocalClockApplied => &[REGISTERS, SESSIONS],
+        Bug::LocalClockExpires => &[SESSIONS, WRONG_CLOCK],
         Bug::AppliedTwice => &[SESSIONS, WRITES, REGISTERS, RESTART_OF_ALL, PAIR],
         Bug::StaleAnswerAccepted => &[STRAYS],
         Bug::DuplicateLetIn => &[WRITES, REGISTERS, BAD_NETWORK, FATES],
@@ -115,7 +117,7 @@ pub(crate) fn hunts(bug: Bug) -> &'static [Hunt] {
         Bug::UnknownCalledRefused => &[WRITES, REGISTERS, UNCERTAIN, FATES],
         Bug::LeaseNotOutwaited => &[REGISTERS, OLD_LEASE, PAIR],
         Bug::NoReadIndex | Bug::UnconfirmedReadIndex => &[REGISTERS, BOUNDED, STALE_LEADER, HISTORIES],
-        Bug::LeaseUnchecked | Bug::LeaseTooLong => &[REGISTERS, LEASE_OVER, STALE_LEADER],
+        Bug::LeaseUnchecked => &[REGISTERS, LEASE_OVER, STALE_LEADER],
         Bug::FollowerDoesNotWait => &[REGISTERS, FOLLOWERS, LAGGING, HISTORIES],
         Bug::LeaderDoesNotWait => &[REGISTERS, QUIET, PREDECESSOR, HISTORIES],
         Bug::StalenessStampedLate => &[BOUNDED, FOLLOWERS, STALENESS, CUT_OFF],

@@ -7,10 +7,15 @@
 //!
 //! A bug that nothing notices is a hole in the tests: the exit status is 1 then. `docs/testing/mutations.md` has the table.
 
+// As in the simulation's own program.
+#![recursion_limit = "256"]
+
 mod campaign;
 mod hunts;
 mod report;
 mod simulate;
+#[path = "../simulation/systems/mod.rs"]
+mod systems;
 mod targets;
 mod trial;
 

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use quorate_harness::sim::{run_seed, scenarios};
+use quorate_harness::sim::{Scenario, run_seed, scenarios};
+
+use super::systems;
 
 /// What the line begins with that says what was noticed.
 pub(crate) const NOTICED: &str = "noticed: ";
@@ -13,7 +15,7 @@ pub(crate) const NOTICED: &str = "noticed: ";
 /// # Errors
 /// When there is no such scenario.
 pub(crate) fn simulate(name: &str, seed: u64) -> anyhow::Result<ExitCode> {
-    let scenario = scenarios::all().into_iter().find(|scenario| scenario.name() == name);
+    let scenario = all().find(|scenario| scenario.name() == name);
     let outcome = run_seed(scenario.with_context(|| format!("no scenario {name}"))?, seed);
     Ok(match outcome.violation() {
         None => ExitCode::SUCCESS,
@@ -25,7 +27,7 @@ pub(crate) fn simulate(name: &str, seed: u64) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Whether there is such a scenario.
-pub(crate) fn is_there(name: &str) -> bool {
-    scenarios::all().iter().any(|scenario| scenario.name() == name)
+/// The library's scenarios and the systems'.
+fn all() -> impl Iterator<Item = &'static dyn Scenario> {
+    scenarios::all().into_iter().chain(systems::ALL.iter().copied())
 }

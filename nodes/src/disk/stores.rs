@@ -48,6 +48,11 @@ impl Stores {
         Stores { disk: None, known: Mutex::default() }
     }
 
+    /// Of one group alone, which has these.
+    pub(crate) fn holding(group: GroupId, of: OfGroup) -> Stores {
+        Stores { disk: None, known: Mutex::new(BTreeMap::from([(group, of)])) }
+    }
+
     /// Opens what is in `dir`, off the runtime's threads: all of the log is read first.
     ///
     /// # Errors

@@ -109,10 +109,6 @@ impl Shared {
         {
             self.install(snapshot.meta, snapshot.view).await?;
         }
-        if planted::is(Bug::AppliedTwice) {
-            let purged = self.log.state().await?.purged;
-            self.write().last = purged;
-        }
         // What a replay for another purpose has left is not this life's.
         drop(self.write().take_tasks());
         self.note_version(&self.read());
@@ -157,6 +153,10 @@ impl Shared {
                 let persisted = self.write().become_taken(taken);
                 self.keep(Some(persisted));
             }
+        }
+        if planted::is(Bug::AppliedTwice) {
+            let purged = self.log.state().await?.purged;
+            self.write().last = purged;
         }
         self.note_version(&self.read());
         last.into_iter().for_each(|last| self.applied.advance(last.index));

@@ -40,9 +40,6 @@ use crate::watch;
 
 pub(super) type Raft = openraft::Raft<TypeConfig, MachineAdapter>;
 
-/// A lease that outlasts everything: what some planted bugs believe in.
-const ENDLESS: Duration = Duration::from_secs(3600);
-
 /// What a replica is made of.
 pub(crate) struct ReplicaSpec {
     pub(crate) group: GroupId,
@@ -241,23 +238,27 @@ impl Replica {
 
     /// A read index that reflects everything acknowledged before the call; a quorum confirms this leader after it.
     pub(crate) async fn read_index(&self, wait: Duration) -> Result<ReadIndex, NotHere> {
-        let option = match planted::is(Bug::UnconfirmedReadIndex) {
-            true => LinearizerOption::new(Some(ENDLESS), false),
-            false => LinearizerOption::from(ReadPolicy::ReadIndex),
-        };
-        self.read_log_id(option.with_wait_timeout(wait)).await
+        if planted::is(Bug::UnconfirmedReadIndex) {
+            return self.believed_index();
+        }
+        self.read_log_id(LinearizerOption::from(ReadPolicy::ReadIndex).with_wait_timeout(wait)).await
     }
 
     /// A read index on the strength of the lease, less the margin for drifting clocks.
     pub(crate) async fn lease_index(&self) -> Result<ReadIndex, NotHere> {
-        let mut lease = self.lease;
-        if planted::is(Bug::LeaseTooLong) {
-            lease *= 4;
-        }
         if planted::is(Bug::LeaseUnchecked) {
-            lease = ENDLESS;
+            return self.believed_index();
         }
-        self.read_log_id(LinearizerOption::new(Some(lease), false).with_wait_timeout(Duration::ZERO)).await
+        self.read_log_id(LinearizerOption::new(Some(self.lease), false).with_wait_timeout(Duration::ZERO)).await
+    }
+
+    /// What some planted bugs take for a read index: all that this node has committed, if it believes that it leads.
+    fn believed_index(&self) -> Result<ReadIndex, NotHere> {
+        let Status { leadership, committed, .. } = self.status();
+        if leadership.leader != Some(self.node) {
+            return Err(NotHere::Leader(leadership.leader));
+        }
+        Ok(ReadIndex { term: leadership.term, index: committed.map(|id| id.index) })
     }
 
     async fn read_log_id(&self, option: LinearizerOption) -> Result<ReadIndex, NotHere> {
@@ -349,6 +350,7 @@ impl Replica {
 
     /// Adds a learner; returns when the membership is committed, not when the learner has caught up.
     pub(crate) async fn add_learner(&self, node: NodeId) -> Result<Result<(), WriteError>, NotHere> {
+        self.check_belongs().await?;
         changed(self.raft.add_learner(node, (), false).await.map(drop), self)
     }
 
@@ -367,12 +369,24 @@ impl Replica {
     ) -> Result<Result<(), WriteError>, NotHere> {
         let add = ChangeMembers::AddVoterIds(add.into_iter().collect());
         let remove = ChangeMembers::RemoveVoters(remove.into_iter().collect());
+        self.check_belongs().await?;
         changed(self.raft.change_membership(ChangeMembers::Batch(vec![add, remove]), false).await.map(drop), self)
+    }
+
+    /// A leader that was taken out of its group leads on until another one is elected, but proposes no change of members any
+    /// more: the core takes it for no leader, and where it checks itself, it stops.
+    async fn check_belongs(&self) -> Result<(), NotHere> {
+        match self.membership().await {
+            Ok(membership) if membership.contains(self.node) => Ok(()),
+            Ok(_) => Err(NotHere::Leader(None)),
+            Err(fatal) => Err(NotHere::Stopped(fatal)),
+        }
     }
 
     /// Removes a learner.
     pub(crate) async fn remove_learner(&self, node: NodeId) -> Result<Result<(), WriteError>, NotHere> {
         let change = ChangeMembers::RemoveNodes(BTreeSet::from([node]));
+        self.check_belongs().await?;
         changed(self.raft.change_membership(change, false).await.map(drop), self)
     }
 

@@ -92,8 +92,6 @@ bugs! {
         UnconfirmedReadIndex = "unconfirmed-read-index",
         /// A lease read does not look at the lease.
         LeaseUnchecked = "lease-unchecked",
-        /// A lease is taken to last four times as long as followers keep to it.
-        LeaseTooLong = "lease-too-long",
         /// A follower asks for a read index and answers before it has applied it.
         FollowerDoesNotWait = "follower-does-not-wait",
         /// The leader answers a read at an index that it has not applied yet.

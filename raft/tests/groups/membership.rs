@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use quorate::transport::{Link, LinkFaults};
-use quorate::{Consistency, GroupOptions, NodeId, Rejected, Role};
+use quorate::{AdminError, Consistency, GroupOptions, NodeId, Rejected, Role};
 
 use crate::common::{CALL, Cluster, Command, World, claims};
 
@@ -13,6 +13,7 @@ claims!(
     a_learner_is_promoted_and_then_counts_for_the_quorum,
     a_removed_node_counts_no_more_and_the_others_go_on,
     a_leader_may_remove_itself,
+    a_leader_that_removed_itself_leaves_further_changes_to_the_next,
     a_dead_node_is_replaced_in_one_call,
     a_change_may_be_repeated,
     changes_that_follow_each_other_closely_all_take_effect,
@@ -101,6 +102,23 @@ async fn a_leader_may_remove_itself(world: World) {
     voters_are(&cluster, new, rest.iter().copied().collect()).await;
     assert_eq!(cluster.read(new, Consistency::Linearizable, 1, CALL).await.unwrap().answer, 1);
     cluster.raise(rest[0], 1, 2).await;
+}
+
+async fn a_leader_that_removed_itself_leaves_further_changes_to_the_next(world: World) {
+    let cluster = world.cluster(4).await;
+    cluster.start(NodeId(5)).await;
+    let old = cluster.leader().await;
+    let handle = cluster.group(old);
+    handle.remove(old, CALL).await.unwrap();
+    // At once: it still leads, as far as it knows, and would stop if it proposed this.
+    let asked = handle.add_learner(NodeId(5), Duration::from_millis(500)).await;
+    assert!(matches!(asked, Ok(()) | Err(AdminError::Rejected(_))), "{asked:?}");
+    assert_eq!(handle.status().leadership.stopped, None);
+    let rest: Vec<_> = cluster.others(old).into_iter().filter(|node| *node != NodeId(5)).collect();
+    let new = cluster.leader_among(&rest).await;
+    cluster.group(new).add_learner(NodeId(5), CALL).await.unwrap();
+    let learns = || cluster.group(new).status().leadership.membership.learners == ids([5]);
+    cluster.world.eventually("n5 is a learner", learns).await;
 }
 
 async fn a_dead_node_is_replaced_in_one_call(world: World) {

@@ -17,6 +17,7 @@ claims!(
     a_command_of_an_expired_or_unknown_session_is_not_carried_out,
     a_number_used_for_another_command_is_rejected,
     a_session_in_use_does_not_expire,
+    one_wrong_clock_expires_no_session,
 );
 
 async fn write_stamped(
@@ -166,4 +167,18 @@ async fn a_session_in_use_does_not_expire(world: World) {
         let added = write_stamped(&cluster, NodeId(1 + seq % 3), stamp, Command::Add { key: 1, amount: 1 }).await;
         assert_eq!(added, Ok((seq, false)));
     }
+}
+
+async fn one_wrong_clock_expires_no_session(world: World) {
+    let ttl = Duration::from_secs(200);
+    let cluster = world.cluster_with(3, GroupOptions { session_ttl: ttl, ..World::options() }).await;
+    let client = ClientId::new("c");
+    cluster.group(NodeId(1)).open_session(client.clone(), CALL).await.unwrap();
+    // The log's time follows a clock by so much an entry at most.
+    world.shift_wall(10 * ttl.as_millis() as i64);
+    let stamp = Stamp { client, seq: 1, acked: None };
+    let added = write_stamped(&cluster, NodeId(2), stamp.clone(), Command::Add { key: 1, amount: 1 }).await;
+    assert_eq!(added, Ok((1, false)));
+    let again = write_stamped(&cluster, NodeId(3), stamp, Command::Add { key: 1, amount: 1 }).await;
+    assert_eq!(again, Ok((1, true)));
 }

@@ -103,6 +103,11 @@ impl Epochs {
         Ok(())
     }
 
+    /// Whose the newest epoch is that was seen.
+    pub fn newest_primary(&self) -> Option<&str> {
+        self.primaries.last_key_value().map(|(_, primary)| primary.as_str())
+    }
+
     /// The newest epoch that was seen.
     pub fn newest(&self) -> u64 {
         self.primaries.last_key_value().map_or(0, |(epoch, _)| *epoch)

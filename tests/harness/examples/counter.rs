@@ -174,13 +174,13 @@ fn main() {
 
 #[test]
 fn counters_are_linearizable_under_every_fault() {
-    let summary = test(CounterSubject { planted: false }).seeds(0..12).run();
-    assert!(summary.counts.ok > 300, "hardly anything was done: {summary:?}");
+    let summary = test(CounterSubject { planted: false }).seeds(0..6).run();
+    assert!(summary.counts.ok > 200, "hardly anything was done: {summary:?}");
 }
 
 #[test]
 fn a_snapshot_restored_over_what_is_there_is_found_and_told_as_a_small_story() {
-    let found = test(CounterSubject { planted: true }).seeds(0..100).check();
+    let found = test(CounterSubject { planted: true }).seeds(0..100).budget(20).check();
     let failure = found.expect_err("the planted mistake is found");
     println!("{}", failure.story);
     assert!(failure.outcome.plan.faults.len() <= 4, "{:?}", failure.outcome.plan.faults);

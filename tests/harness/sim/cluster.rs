@@ -54,8 +54,8 @@ impl Settings {
                 heartbeat: Duration::from_millis(50),
                 election_timeout: (Duration::from_millis(150), Duration::from_millis(300)),
                 lease_margin: Duration::from_millis(30),
-                snapshot_log_bytes: 2_000,
-                snapshot_keep_entries: 8,
+                snapshot_log_bytes: 1_000,
+                snapshot_keep_entries: 4,
                 quiesce_after: None,
                 ..GroupOptions::default()
             },

@@ -10,7 +10,7 @@ impl Plan {
     /// The plan that follows from `seed`.
     pub fn draw(scenario: &dyn Scenario, seed: u64) -> Plan {
         let shape = scenario.shape();
-        let mut random = SmallRng::seed_from_u64(seed ^ 0x0070_6c61_6e);
+        let mut random = SmallRng::seed_from_u64(seed ^ 0x706c_616e);
         let count = if shape.suffers.is_empty() { 0 } else { random.random_range(0..=2 * shape.faults) };
         let mut faults: Vec<Planned> = (0..count).map(|_| fault(&shape, &mut random)).collect();
         faults.sort_by_key(|fault| fault.at);

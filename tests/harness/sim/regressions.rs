@@ -22,8 +22,24 @@ pub enum Run {
 }
 
 /// All of them, oldest first.
-pub const ALL: &[Regression] = &[Regression {
-    scenario: "membership",
-    run: Run::Seed(0),
-    broke: "the harness: a node that belonged to no group was expected to know its leader",
-}];
+pub const ALL: &[Regression] = &[
+    Regression {
+        scenario: "membership",
+        run: Run::Seed(0),
+        broke: "the harness: a node that belonged to no group was expected to know its leader",
+    },
+    Regression {
+        scenario: "membership",
+        // By hand: what was wrong in seed 18, when logs were longer.
+        run: Run::Plan(
+            r#"{ "scenario": "membership", "seed": 18, "faults": [
+                { "at": 500, "lasts": 1, "kind": { "act": "member removed" }, "target": "leader", "amount": 0 },
+                { "at": 510, "lasts": 1, "kind": { "act": "member added" }, "target": { "node": 4 }, "amount": 1 },
+                { "at": 520, "lasts": 1, "kind": { "act": "member added" }, "target": { "node": 5 }, "amount": 1 },
+                { "at": 530, "lasts": 1, "kind": { "act": "member added" }, "target": { "node": 4 }, "amount": 0 },
+                { "at": 560, "lasts": 1, "kind": { "act": "member added" }, "target": { "node": 5 }, "amount": 0 }
+            ] }"#,
+        ),
+        broke: "a leader that had removed itself proposed another change of members, and its replica stopped",
+    },
+];

@@ -101,7 +101,7 @@ pub fn test<S: Subject>(subject: S) -> Test<S> {
         suffers: scenario::usual_faults(),
     };
     let scenario = SubjectScenario { subject: Arc::new(subject), shape };
-    Test { scenario, seeds: 0..100, store: std::env::temp_dir().join("quorate-stories"), budget: 200 }
+    Test { scenario, seeds: 0..100, store: std::env::temp_dir().join("quorate-stories"), budget: 100 }
 }
 
 /// What runs without a failure come to.
@@ -148,6 +148,12 @@ impl<S: Subject> Test<S> {
     /// Where plans of failing runs go; a temporary directory unless this is called.
     pub fn store(mut self, dir: impl Into<PathBuf>) -> Self {
         self.store = dir.into();
+        self
+    }
+
+    /// How many smaller runs are tried to make a failure smaller; 100 unless this is called.
+    pub fn budget(mut self, runs: usize) -> Self {
+        self.budget = runs;
         self
     }
 

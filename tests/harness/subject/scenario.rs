@@ -10,8 +10,9 @@ use rand::RngExt;
 use serde_json::{Value, json};
 
 use super::{Operation, OperationOf, Returned, Subject};
-use crate::checker::{Limits, Model, Verdict, check};
+use crate::checker::{Model, Verdict, check};
 use crate::history::History;
+use crate::sim::scenarios::limits;
 use crate::sim::{Kind, Process, Replicas, Scenario, Settings, Shape, Sim, actions, heal};
 
 const GROUP: GroupId = GroupId(1);
@@ -62,7 +63,7 @@ impl<S: Subject> Scenario for SubjectScenario<S> {
         }
         self.ask_all_nodes(sim, &calls).await;
         let history = calls.operations();
-        match check(&self.subject.model(), &history, Limits::default()) {
+        match check(&self.subject.model(), &history, limits()) {
             Verdict::Linearizable => {}
             Verdict::NotLinearizable(found) => {
                 sim.violate("what clients see is linearizable", found.describe(&history))

@@ -9,6 +9,7 @@ mod failover;
 mod failover_apart;
 mod heartbeats;
 mod masters;
+mod node;
 mod office;
 mod questions;
 mod refusals;
@@ -27,6 +28,7 @@ use quorate::{GroupId, GroupOptions};
 use quorate_statemachines::master::Office;
 
 pub use self::masters::{Masters, Tell};
+pub use self::node::MasterNode;
 pub use self::request::Command;
 pub(crate) use self::request::plan;
 use super::late::Late;

@@ -18,6 +18,7 @@ pub use machine::{Answer, Command, Query, Registers, Reply};
 pub use membership::MembershipScenario;
 pub use quiet::QuietScenario;
 pub use registers::RegisterScenario;
+pub(crate) use registers::limits;
 pub use sessions::SessionScenario;
 
 /// All of them.

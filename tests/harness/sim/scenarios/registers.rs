@@ -65,10 +65,15 @@ impl Scenario for RegisterScenario {
     }
 }
 
+/// How far a simulated run's history is searched: by configurations alone. A busy machine must not make another run of it.
+pub(crate) fn limits() -> Limits {
+    Limits { time: Duration::MAX, ..Limits::default() }
+}
+
 /// Judges what clients of registers saw.
 pub(super) fn judge(sim: &Sim, calls: &Calls) {
     let history = calls.operations();
-    match check(&Register::empty(), &history, Limits::default()) {
+    match check(&Register::empty(), &history, limits()) {
         Verdict::Linearizable => {}
         Verdict::NotLinearizable(found) => sim.violate("what clients see is linearizable", found.describe(&history)),
         verdict @ Verdict::Unknown(_) => sim.violate("a history can be judged", verdict.to_string()),
@@ -98,6 +103,12 @@ pub(super) async fn act_on<M: LikeRegisters>(
         return;
     }
     let via = NodeId(random.random_range(1..=shape.nodes));
+    // A node that belongs to no group may know nobody to hand on to: mostly those that do are asked.
+    let members = sim.observer().members(group);
+    let via = match members.get(via.0 as usize % members.len().max(1)) {
+        Some(member) if number % 8 != 0 => *member,
+        _ => via,
+    };
     let at = At { sim, client, via, group, key: random.random_range(0..KEYS), calls };
     // Values of different writes differ, so that a read tells which one it saw.
     let fresh = client * 1_000 + number + 1;
