@@ -141,19 +141,26 @@ fn one_register_is_linearizable_and_three_that_do_not_know_each_other_are_not() 
     assert_eq!(check(&history).status.code(), Some(1));
 }
 
+// On a busy machine there may be no operation of some kind that ends well between two kills, so that these runs are not good
+// for want of one. What counts here is the order.
+
 #[test]
 fn a_register_that_loses_what_it_had_when_it_is_killed_is_caught() {
-    let options = "--rate 300 --time-limit 3 --node-count 1 --concurrency 4n --nemesis kill --nemesis-interval 0.2";
+    let options = "--rate 300 --time-limit 3 --node-count 1 --concurrency 4n --nemesis kill --nemesis-interval 0.4";
     let ran = run("lin-kv", options, "file --data-dir {data}");
-    ran.assert(0, GOOD);
+    assert_eq!(ran.check("linearizability")["valid"], true, "{}", ran.said());
     assert!(ran.results()["faults"].as_array().is_some_and(|faults| !faults.is_empty()), "{}", ran.said());
-    run("lin-kv", options, "memory").assert(1, BAD);
+    // Nearly always the first time.
+    let is_caught = |_| run("lin-kv", options, "memory").check("linearizability")["valid"] == false;
+    assert!((0..6).any(is_caught));
 }
 
 #[test]
 fn a_register_that_is_paused_is_slow_and_right() {
     let options = "--rate 100 --time-limit 2 --node-count 1 --concurrency 4n --nemesis pause --nemesis-interval 0.2";
-    run("lin-kv", options, "memory").assert(0, GOOD);
+    let ran = run("lin-kv", options, "memory");
+    assert_eq!(ran.check("linearizability")["valid"], true, "{}", ran.said());
+    assert_eq!(ran.check("nodes")["valid"], true, "{}", ran.said());
 }
 
 #[test]
