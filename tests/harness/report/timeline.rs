@@ -98,12 +98,12 @@ fn rows(bars: &[Bar<'_>]) -> BTreeMap<u64, usize> {
     // When each row is free.
     let mut free: Vec<usize> = Vec::new();
     for bar in bars {
-        if !rows.contains_key(&bar.call.process) {
+        rows.entry(bar.call.process).or_insert_with(|| {
             let row = free.iter().position(|free| *free < bar.nth).unwrap_or(free.len());
             free.resize(free.len().max(row + 1), 0);
             free[row] = last[&bar.call.process];
-            rows.insert(bar.call.process, row);
-        }
+            row
+        });
     }
     rows
 }

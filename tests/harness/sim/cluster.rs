@@ -113,12 +113,11 @@ impl<M: StateMachine> Replicas<M> {
     }
 }
 
+/// A process that runs, and its handle of a group.
+type Member<M> = (Running<Process<M>>, Group<Watched<M>>);
+
 /// A node's replica of a group.
-pub(super) fn replica<M: StateMachine>(
-    sim: &Sim,
-    node: NodeId,
-    group: GroupId,
-) -> Option<(Running<Process<M>>, Group<Watched<M>>)> {
+pub(super) fn replica<M: StateMachine>(sim: &Sim, node: NodeId, group: GroupId) -> Option<Member<M>> {
     let running = sim.process::<Process<M>>(node)?;
     let group = running.process.groups.get(&group)?.clone();
     Some((running, group))

@@ -106,7 +106,7 @@ pub(super) async fn act_on<M: LikeRegisters>(
     // A node that belongs to no group may know nobody to hand on to: mostly those that do are asked.
     let members = sim.observer().members(group);
     let via = match members.get(via.0 as usize % members.len().max(1)) {
-        Some(member) if number % 8 != 0 => *member,
+        Some(member) if !number.is_multiple_of(8) => *member,
         _ => via,
     };
     let at = At { sim, client, via, group, key: random.random_range(0..KEYS), calls };

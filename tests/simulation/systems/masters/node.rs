@@ -110,10 +110,10 @@ impl Program for Mastery {
         let names = self.names();
         let mut random = sim.random("failover", amount);
         let failed = match self.seen.newest_primary() {
-            Some(primary) if amount % 4 > 0 => primary,
+            Some(primary) if !amount.is_multiple_of(4) => primary,
             _ => names[random.random_range(0..names.len())].clone(),
         };
-        let to = (amount % 3 == 0).then(|| names[random.random_range(0..names.len())].clone());
+        let to = amount.is_multiple_of(3).then(|| names[random.random_range(0..names.len())].clone());
         let Some(running) = sim.process::<Master>(target) else { return false };
         let command = Command::TriggerFailover { failed, to };
         let deadline = tokio::time::Instant::now() + PATIENCE;
