@@ -75,7 +75,7 @@ fn hunt_by(
             Outcome::Passed => continue,
             Outcome::OutOfTime => return Ok(()),
             Outcome::Noticed(what) => what,
-            Outcome::Hung => format!("no end after {:?}", limits.hang),
+            Outcome::Hung => "it never ends".into(),
         };
         report.caught = Some((*hunt, noticed));
         return Ok(());

@@ -81,9 +81,9 @@ const DESTINATION_DIES: Hunt =
 const IN_ORDER: Hunt = by(Sharded, "holding::groups_go_through_every_configuration_in_order_however_slow_the_moves");
 const STRAYS: Hunt =
     by(Groups, "strays::in_virtual_time::an_answer_to_an_earlier_question_proves_nothing_about_a_later_one");
-const REPLACED: Hunt = by(Groups, "membership::in_virtual_time::a_dead_node_is_replaced_in_one_call");
+const NOT_THERE: Hunt = by(Groups, "membership::in_virtual_time::a_node_that_is_not_there_is_not_made_a_voter");
 const REMOVED: Hunt = by(Groups, "membership::in_virtual_time::a_removed_node_counts_no_more_and_the_others_go_on");
-const DEPOSED: Hunt = by(Groups, "quiet::in_virtual_time::a_quiet_leader_that_was_deposed_answers_nothing_old");
+const DEPOSED: Hunt = by(Groups, "quiet::in_virtual_time::a_quiet_leader_that_was_deposed_serves_nobody_by_its_lease");
 const LOST_NODE: Hunt = by(Groups, "quiet::in_virtual_time::the_groups_of_a_lost_node_elect_without_being_asked");
 const OLDER_PRIMARY: Hunt = by(Machines, "master::tests::epochs::what_an_older_primary_took_changes_nothing");
 const AUDIENCE: Hunt = by(Machines, "master::tests::epochs::the_audience_of_an_epoch_is_everybody_once");
@@ -103,14 +103,14 @@ pub(crate) fn hunts(bug: Bug) -> &'static [Hunt] {
             &[REGISTERS, DURABLE, SESSIONS, MANY_LIVES, SCATTERED]
         }
         Bug::ChecksumIgnored => &[REGISTERS, DURABLE, FLIPS, MANY_LIVES],
-        Bug::LostAppendCounted => &[REGISTERS, WRITES, HISTORIES, FATES, BAD_NETWORK],
+        Bug::LostAppendCounted => &[REGISTERS, WRITES, FATES, BAD_NETWORK],
         Bug::SnapshotWithoutIndex | Bug::SnapshotWithoutMembership => {
-            &[REGISTERS, MEMBERSHIP, FAR_BEHIND, RESTART_OF_ALL, PAIR]
+            &[REGISTERS, MEMBERSHIP, RESTART_OF_ALL, FAR_BEHIND]
         }
         Bug::SessionsNotReset | Bug::SessionsNotInSnapshot => &[SESSIONS, FIRST_REPLY, ONCE],
         Bug::LocalClockApplied => &[REGISTERS, SESSIONS],
         Bug::LocalClockExpires => &[SESSIONS, WRONG_CLOCK],
-        Bug::AppliedTwice => &[SESSIONS, WRITES, REGISTERS, RESTART_OF_ALL, PAIR],
+        Bug::AppliedTwice => &[REGISTERS, SESSIONS, FIRST_REPLY],
         Bug::StaleAnswerAccepted => &[STRAYS],
         Bug::DuplicateLetIn => &[WRITES, REGISTERS, BAD_NETWORK, FATES],
         Bug::UnknownRetried => &[WRITES, REGISTERS, FATES, BAD_NETWORK],
@@ -119,7 +119,7 @@ pub(crate) fn hunts(bug: Bug) -> &'static [Hunt] {
         Bug::NoReadIndex | Bug::UnconfirmedReadIndex => &[REGISTERS, BOUNDED, STALE_LEADER, HISTORIES],
         Bug::LeaseUnchecked => &[REGISTERS, LEASE_OVER, STALE_LEADER],
         Bug::FollowerDoesNotWait => &[REGISTERS, FOLLOWERS, LAGGING, HISTORIES],
-        Bug::LeaderDoesNotWait => &[REGISTERS, QUIET, PREDECESSOR, HISTORIES],
+        Bug::LeaderDoesNotWait => &[REGISTERS, PREDECESSOR, HISTORIES],
         Bug::StalenessStampedLate => &[BOUNDED, FOLLOWERS, STALENESS, CUT_OFF],
         Bug::BoundIgnored => &[BOUNDED, FOLLOWERS, CUT_OFF, STALENESS],
         Bug::NoDedupe | Bug::WrongReplyKept => &[SESSIONS, SHARDED, FIRST_REPLY, ONCE, STEPS],
@@ -142,7 +142,7 @@ pub(crate) fn hunts(bug: Bug) -> &'static [Hunt] {
         }
         Bug::TimedOutCounted => &[SCATTER, DEAD_GROUP],
         Bug::RowsCountedTwice => &[SCATTER, OLD_CONFIG],
-        Bug::VoterNotCaughtUp => &[MEMBERSHIP, REPLACED],
+        Bug::VoterNotCaughtUp => &[MEMBERSHIP, NOT_THERE],
         Bug::RemovedKeepsVote => &[MEMBERSHIP, REMOVED],
         Bug::SleeperServesLease => &[QUIET, DEPOSED],
         Bug::NobodyWakes => &[QUIET, LOST_NODE],

@@ -26,7 +26,7 @@ use clap::Parser;
 use quorate::planted::Bug;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use rand::seq::IndexedRandom;
+use rand::seq::IndexedRandom as _;
 
 use campaign::Rules;
 
@@ -52,8 +52,8 @@ struct Cli {
     /// How long one bug is hunted, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     budget: u64,
-    /// After so many seconds a single trial is taken to hang.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    /// After so many seconds a single trial is taken to hang, also if it takes no processor's time.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     hang: u64,
     /// The first seed of each hunt; a sample is chosen by it, too.
     #[arg(long, default_value_t = 1)]

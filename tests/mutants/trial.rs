@@ -4,6 +4,7 @@
 //! killed when its time is up.
 
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -16,6 +17,12 @@ use super::hunts::Hunt;
 use super::simulate::NOTICED;
 use super::targets::Target;
 
+/// So many seconds of a processor's time a trial may take.
+const CPU_SECONDS: &str = "60";
+
+/// The signal that ends a process which has taken more.
+const SIGXCPU: i32 = 24;
+
 /// How often a process is looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -26,7 +33,7 @@ pub(crate) enum Outcome {
     Passed,
     /// Something was, and this was said of it.
     Noticed(String),
-    /// It did not end in the time that a trial may take.
+    /// It did not end in the time that a trial may take, the processor's or the clock's.
     Hung,
     /// There was no time left to wait for it.
     OutOfTime,
@@ -41,13 +48,18 @@ pub(crate) struct Limits {
     pub(crate) until: Instant,
 }
 
-/// Runs the claim `name` of a test binary with `seed`, and with a bug unless it is a control.
+/// Tries a claim with `seed`, and with a bug unless it is a control.
 ///
 /// # Errors
 /// When the process cannot be started or watched, or has no such claim.
-pub(crate) fn run(program: &Path, name: &str, seed: u64, bug: Option<Bug>, limits: Limits) -> anyhow::Result<Outcome> {
-    let mut command = Command::new(program);
-    command.args(["--exact", name, "--include-ignored", "--test-threads", "1"]);
+pub(crate) fn run(program: &Path, hunt: &Hunt, seed: u64, bug: Option<Bug>, limits: Limits) -> anyhow::Result<Outcome> {
+    let mut command = Command::new("sh");
+    // What goes round in circles is known by the processor's time that it takes, however busy the machine is.
+    command.args(["-c", "ulimit -t \"$0\" && exec \"$@\"", CPU_SECONDS]).arg(program);
+    match hunt.target {
+        Target::Simulation => command.args(["--simulate", hunt.claim, "--seed"]).arg(seed.to_string()),
+        _ => command.args(["--exact", hunt.claim, "--include-ignored", "--test-threads", "1"]),
+    };
     command.env(VARIABLE, bug.map_or("none", Bug::name)).env("QUORATE_SEED", seed.to_string());
     // Of what is generated: the same things for a seed, and no search for the least of those that fail.
     command.env("PROPTEST_RNG_SEED", seed.to_string()).env("PROPTEST_MAX_SHRINK_ITERS", "0");
@@ -69,6 +81,9 @@ pub(crate) fn run(program: &Path, name: &str, seed: u64, bug: Option<Bug>, limit
         thread::sleep(LOOK);
     };
     let said: String = said.into_iter().map(|listener| listener.join().unwrap_or_default()).collect();
+    if status.signal() == Some(SIGXCPU) {
+        return Ok(Outcome::Hung);
+    }
     if status.success() {
         ensure!(!said.contains("running 0 tests"), "{} has no claim {}", program.display(), hunt.claim);
         return Ok(Outcome::Passed);

@@ -15,6 +15,7 @@ claims!(
     a_leader_may_remove_itself,
     a_leader_that_removed_itself_leaves_further_changes_to_the_next,
     a_dead_node_is_replaced_in_one_call,
+    a_node_that_is_not_there_is_not_made_a_voter,
     a_change_may_be_repeated,
     changes_that_follow_each_other_closely_all_take_effect,
     a_change_that_lost_its_leader_half_way_is_ended_by_repeating_it,
@@ -280,4 +281,13 @@ async fn a_group_moves_to_other_nodes_one_by_one_under_writes(world: World) {
     let (_, list) = cluster.converge().await;
     let kept: Vec<_> = list.iter().copied().filter(|value| acknowledged.contains(value)).collect();
     assert_eq!(kept, acknowledged);
+}
+
+async fn a_node_that_is_not_there_is_not_made_a_voter(world: World) {
+    let cluster = world.cluster(3).await;
+    let via = cluster.leader().await;
+    let added = cluster.group(via).add_voter(NodeId(4), Duration::from_secs(1)).await;
+    assert!(added.is_err(), "{added:?}");
+    let membership = cluster.group(via).status().leadership.membership;
+    assert!(!membership.is_voter(NodeId(4)), "its vote would be waited for: {membership}");
 }

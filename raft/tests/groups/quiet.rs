@@ -18,6 +18,7 @@ claims!(
     a_quiet_group_sends_nothing_but_pings,
     every_kind_of_call_on_every_replica_of_a_quiet_group_is_right,
     a_quiet_leader_that_was_deposed_answers_nothing_old,
+    a_quiet_leader_that_was_deposed_serves_nobody_by_its_lease,
     the_groups_of_a_lost_node_elect_without_being_asked,
     a_leader_that_was_restarted_at_once_is_missed_too,
     a_leader_whose_group_stopped_on_a_living_node_is_missed_too,
@@ -129,6 +130,18 @@ async fn a_quiet_leader_that_was_deposed_answers_nothing_old(world: World) {
         );
     }
     quiet(&cluster).await;
+}
+
+async fn a_quiet_leader_that_was_deposed_serves_nobody_by_its_lease(world: World) {
+    let cluster = cluster(&world, 3).await;
+    let old = cluster.leader().await;
+    cluster.raise(old, 1, 7).await;
+    quiet(&cluster).await;
+    let new = cluster.depose(old).await;
+    cluster.raise(new, 1, 8).await;
+    // The first call of all: any other would have woken it.
+    let read = cluster.read(old, Consistency::Lease, 1, 300 * MS).await;
+    assert!(read.is_err(), "{read:?}");
 }
 
 /// Hosts with many groups.
