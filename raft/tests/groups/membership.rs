@@ -107,8 +107,8 @@ async fn a_leader_may_remove_itself(world: World) {
 
 async fn a_leader_that_removed_itself_leaves_further_changes_to_the_next(world: World) {
     let cluster = world.cluster(4).await;
-    cluster.start(NodeId(5)).await;
     let old = cluster.leader().await;
+    cluster.start(NodeId(5)).await;
     let handle = cluster.group(old);
     handle.remove(old, CALL).await.unwrap();
     // At once: it still leads, as far as it knows, and would stop if it proposed this.
