@@ -149,17 +149,14 @@ pub(crate) fn hunts(bug: Bug) -> &'static [Hunt] {
     }
 }
 
-/// Bugs that are caught within seconds: what a sample is taken of.
+/// Bugs that the simulation catches within a few seeds: what a sample is taken of.
 pub(crate) const QUICK: &[Bug] = &[
-    Bug::NoSync,
-    Bug::TruncateForgotten,
-    Bug::NoReadIndex,
-    Bug::FollowerDoesNotWait,
-    Bug::StalenessStampedLate,
-    Bug::NoDedupe,
-    Bug::DuplicateLetIn,
-    Bug::ServedFrozen,
+    Bug::LocalClockApplied,
+    Bug::LostAppendCounted,
+    Bug::SnapshotWithoutIndex,
+    Bug::AppliedTwice,
+    Bug::NoFreeze,
     Bug::LastDeltaForgotten,
-    Bug::EpochNotRaised,
-    Bug::SleeperServesLease,
+    Bug::ChangesNotMarked,
+    Bug::RowsCountedTwice,
 ];

@@ -327,7 +327,10 @@ impl RaftSnapshotBuilder<TypeConfig> for MachineAdapter {
         match self.0.snapshots.save(as_stored(meta), Arc::clone(&view)).await {
             Ok(kept) => {
                 self.0.metrics.snapshots_taken.increment(1);
-                Ok(RaftSnapshot { meta: taken, snapshot: kept.view })
+                let is_told_otherwise =
+                    planted::is(Bug::SnapshotWithoutIndex) || planted::is(Bug::SnapshotWithoutMembership);
+                let meta = if is_told_otherwise { taken } else { meta_into(&kept.meta) };
+                Ok(RaftSnapshot { meta, snapshot: kept.view })
             }
             // Any error would stop the replica. A snapshot of nothing is older than the newest one, and passed over; who
             // wants one asks again.
