@@ -2,7 +2,7 @@
 //!
 //! Promises: without the feature `planted` there are none. [`is`] is then a constant `false`, so that the branch of every
 //! bug is dead code, and what is built is what would be built if no bug were in the source. With the feature a process has
-//! at most the one bug that it was told of, by [`plant`] or by the variable [`VARIABLE`], from its start to its end.
+//! at most the one bug that it was told of, by `plant` or by the variable `VARIABLE`, from its start to its end.
 //! Leaves out: running the tests against each bug, which `quorate-mutants` does.
 
 mod catalogue;

@@ -2,7 +2,7 @@
 //! other groups use.
 //!
 //! - [`MastersConfig`]: which nodes, and how long they wait.
-//! - [`Role`]: this server's master, if it has one, and what clients ask of it.
+//! - `Role`: this server's master, if it has one, and what clients ask of it.
 //! - [`MastersClient`]: finds the primary, makes each change once, hears of new primaries.
 //!
 //! Promises: what `docs/masters.md` does; a change of primary is told to whoever watches the new primary's server, however
