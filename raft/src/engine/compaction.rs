@@ -26,6 +26,9 @@ use crate::machine::Backlog;
 /// How long to wait before a snapshot is asked for again that openraft may have refused, because it was at another one.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
+/// How long a replica whose state has parted goes on replicating before it stops: several heartbeats.
+const PARTING: Duration = Duration::from_millis(250);
+
 type Metrics = WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>;
 
 /// Watches one replica's log.
@@ -110,7 +113,7 @@ impl Compaction {
 
     async fn run(&mut self) -> Result<(), RaftFatal<TypeConfig>> {
         if self.shared.is_faulty() {
-            return self.raft.trigger().snapshot().await;
+            return self.stop().await;
         }
         let mut metrics = self.raft.metrics();
         let covered = self.cover(&mut metrics).await?;
@@ -122,9 +125,30 @@ impl Compaction {
                 purge(&self.raft, covered).await?;
                 break;
             }
-            metrics.changed().await.map_err(|_| RaftFatal::Stopped)?;
+            let changed = pin!(metrics.changed());
+            if let Either::Left((Err(_), _)) = select(changed, self.env.sleep(ASK_AGAIN)).await {
+                return Err(RaftFatal::Stopped);
+            }
+            if self.shared.is_faulty() {
+                return self.stop().await;
+            }
         }
         Ok(())
+    }
+
+    /// Stops the replica: a snapshot of what is wrong fails. Asked for until it does, since openraft passes over one that is asked
+    /// for while it takes another.
+    ///
+    /// One whose state has parted answers nothing by now, but if it leads, the others have yet to hear that the verdict is
+    /// committed: where all are to stop, nobody could tell them after it.
+    async fn stop(&self) -> Result<(), RaftFatal<TypeConfig>> {
+        if self.shared.has_parted() {
+            self.env.sleep(PARTING).await;
+        }
+        loop {
+            self.raft.trigger().snapshot().await?;
+            self.env.sleep(ASK_AGAIN).await;
+        }
     }
 
     /// Has all that is applied now covered by a snapshot, unless it is already, and says up to where the newest goes.

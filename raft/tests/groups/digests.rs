@@ -13,11 +13,12 @@ use quorate::{
     Rejected, Role, StateMachine, WriteOptions,
 };
 
-use crate::common::{CALL, Command, GROUP, Register, World, claims, in_virtual_time};
+use crate::common::{CALL, Command, GROUP, Register, World, claims};
 
 claims!(
     replicas_that_hold_the_same_agree_whatever_way_they_came_by_it,
     the_odd_one_of_three_stops_leader_or_not_and_the_others_go_on,
+    of_two_that_differ_nobody_is_trusted,
     one_that_was_away_judges_itself_when_it_is_back,
     a_machine_without_a_digest_is_not_compared,
 );
@@ -162,14 +163,7 @@ async fn the_odd_one_of_three_stops_leader_or_not_and_the_others_go_on(world: Wo
     }
 }
 
-#[test]
-fn of_two_that_differ_nobody_is_trusted() {
-    in_virtual_time(async |world| {
-        two_that_differ(world).await;
-    });
-}
-
-async fn two_that_differ(world: World) {
+async fn of_two_that_differ_nobody_is_trusted(world: World) {
     let nodes = Nodes::start(&world, 2, Some(1)).await;
     nodes.add(0, 13).await;
     let compared = nodes.groups[0].compare_states(CALL).await;
