@@ -3,7 +3,8 @@
 //! - `$ shardkv --allow-faults`: the first line, what to run;
 //! - `> LINE` is sent; those that stand in a row are sent without waiting for answers;
 //! - `< LINE` is the next line received, equal as JSON, but `"..."` stands for any value;
-//! - `<~ LINE` is the same, but several in a row may come in any order;
+//! - `<~ LINE` is the same, but several in a row may come in any order. A node numbers what it sends as it sends it, so
+//!   their `msg_id`s, those of each node, come in the order in which they stand;
 //! - `>? LINE` is sent again and again until its answer is the `< LINE` that follows: for what takes its time. Its
 //!   `msg_id` is made up each time. Later lines cannot know the `msg_id` of what that node sends: they say `"..."`;
 //! - `# ...` and blank lines say nothing.
@@ -80,8 +81,8 @@ impl Player {
                 wanted.collect::<Vec<_>>().join("\n")
             };
             let received = self.process.receive().unwrap_or_else(|| panic!("the output ended before\n{}", wanted()));
-            match expected.iter().position(|expected| matches(&expected.line, &received)) {
-                Some(found) => _ = expected.remove(found),
+            match (0..expected.len()).find(|&found| matches(&numbered(&expected, found), &received)) {
+                Some(found) => take(&mut expected, found),
                 None => panic!("received\n{received}\nin place of\n{}", wanted()),
             }
         }
@@ -98,6 +99,28 @@ impl Player {
             }
             assert!(Instant::now() < deadline, "{}: still\n{received}\nin place of\n{}", expected.place, expected.line);
             std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// The `found`th of what is expected, with the `msg_id` that it has if it is the first of its node's that comes.
+fn numbered(expected: &[Expected], found: usize) -> Value {
+    let mut line = expected[found].line.clone();
+    let ids = expected.iter().filter(|other| other.line["src"] == line["src"]);
+    let first = ids.filter_map(|other| other.line["body"].get("msg_id")).next();
+    if let (Some(first), Some(own)) = (first, line["body"].get_mut("msg_id")) {
+        own.clone_from(first);
+    }
+    line
+}
+
+/// Removes the `found`th, and hands its node's `msg_id`s on: the first one's is used up.
+fn take(expected: &mut Vec<Expected>, found: usize) {
+    let taken = expected.remove(found);
+    let mut free = taken.line["body"].get("msg_id").cloned();
+    for earlier in expected[..found].iter_mut().rev().filter(|earlier| earlier.line["src"] == taken.line["src"]) {
+        if let (Some(id), Some(own)) = (&mut free, earlier.line["body"].get_mut("msg_id")) {
+            std::mem::swap(id, own);
         }
     }
 }
