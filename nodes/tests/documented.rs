@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use quorate_nodes::services::{Master, MasterOptions, Replica, ReplicaGroup, ServiceOptions, ShardKv};
+use quorate_nodes::distributed::DistributedOptions;
+use quorate_nodes::services::{MachineNode, Master, MasterOptions, Replica, ReplicaGroup, ServiceOptions, ShardKv};
 use quorate_nodes::stdio::ServeOptions;
 use quorate_nodes::stdio::transcript::play;
+use quorate_statemachines::register::RegisterMachine;
 
 /// A transcript: the binary with its options, and the lines.
 struct Transcript<'a> {
@@ -46,6 +48,12 @@ async fn play_all(name: &str, document: &str) -> usize {
                     play(Master::new(masters), options, script).await
                 }
                 "replica" => play(Replica::new(service.clone()), options, script).await,
+                "machine" => {
+                    let distributed =
+                        DistributedOptions { heartbeat: Duration::from_millis(50), seed: Some(1), data_dir: None };
+                    let group = distributed.group();
+                    play(MachineNode::new("registers", RegisterMachine::new, distributed, group), options, script).await
+                }
                 other => panic!("{name}: there is no service {other}"),
             };
             if result.is_ok() {
@@ -63,7 +71,7 @@ async fn play_all(name: &str, document: &str) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_transcript_of_the_protocols_documentation_can_be_played() {
     let played = play_all("docs/protocol.md", include_str!("../../docs/protocol.md")).await;
-    assert!(played >= 7, "only {played} transcripts were found");
+    assert!(played >= 8, "only {played} transcripts were found");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

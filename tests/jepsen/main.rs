@@ -4,6 +4,7 @@
 //! `quorate-jepsen test` does the same for longer; docs/testing/stdio.md has the commands.
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ const REPLICA: &str = env!("CARGO_BIN_EXE_replica-process");
 const SHARDKV: &str = env!("CARGO_BIN_EXE_shardkv-process");
 const REPLICA_GROUP: &str = env!("CARGO_BIN_EXE_replica-group-process");
 const MASTER: &str = env!("CARGO_BIN_EXE_master-process");
+const COUNTER: &str = env!("CARGO_BIN_EXE_counter-process");
 
 /// Short enough for a test, long enough for a busy machine.
 const ARGS: [&str; 5] = ["--distributed", "--heartbeat", "80", "--data-dir", "{data}"];
@@ -109,4 +111,17 @@ async fn each_epoch_has_one_primary_while_masters_fail_over_and_are_killed() {
     let (seed, workload) = (Seed::of("jepsen"), Arc::new(Masters::default()));
     let settings = settings(&*workload, &seed, &[Fault::Partition, Fault::Kill]);
     assert_good(&run(MASTER, &[], workload, settings).await);
+}
+
+#[test]
+fn a_machine_of_anybodys_is_run_in_processes_and_judged_by_its_model() {
+    let (seed, store) = (Seed::of("jepsen"), tempfile::tempdir().expect("a directory"));
+    let mut command = Command::new(COUNTER);
+    command.args(["processes", "--rate", "60", "--time-limit", "6", "--nemesis", "partition,kill,pause"]);
+    command.args(["--nemesis-interval", "0.7", "--p-loss", "0.02", "--seed", &seed.number().to_string(), "--store"]);
+    let output = command.arg(store.path()).output().expect("it runs");
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("linearizability: true"), "{said}");
+    assert!(store.path().join("counters/latest/index.html").exists(), "{said}");
 }

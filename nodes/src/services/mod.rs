@@ -5,7 +5,11 @@
 
 mod data;
 mod errors;
+mod group_sessions;
+#[cfg(test)]
+mod group_sessions_tests;
 mod late;
+pub mod machine;
 pub mod master;
 pub mod presence;
 pub mod replica;
@@ -23,6 +27,7 @@ use crate::disk::Whose;
 use crate::embedded::World;
 use crate::stdio::{ErrorReply, Failure, StdioOptions};
 
+pub use machine::MachineNode;
 pub use master::{Master, MasterOptions};
 pub use replica::Replica;
 pub use replica_group::{ReplicaGroup, ReplicaGroupMember};

@@ -4,6 +4,7 @@
 //! standard error.
 
 mod check;
+pub(crate) mod drive;
 mod progress;
 mod test;
 
@@ -46,14 +47,20 @@ pub fn run() -> ExitCode {
     };
     let answer = match cli.command {
         Command::Check(flags) => check::run(&flags),
-        Command::Test(flags) => test::run(&flags),
+        Command::Test(flags) => test::run(*flags),
     };
+    exit_code("quorate-jepsen", answer)
+}
+
+/// The exit code of a program that was to give a verdict: 0 for true, 1 for false, 2 for unknown, 3 for none, which is then
+/// explained on standard error under the program's name.
+pub fn exit_code(program: &str, answer: anyhow::Result<Answer>) -> ExitCode {
     match answer {
         Ok(Answer::True) => ExitCode::SUCCESS,
         Ok(Answer::False) => ExitCode::from(1),
         Ok(Answer::Unknown) => ExitCode::from(2),
         Err(error) => {
-            eprintln!("quorate-jepsen: {error:#}");
+            eprintln!("{program}: {error:#}");
             ExitCode::from(NO_VERDICT)
         }
     }

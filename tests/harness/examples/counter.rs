@@ -1,16 +1,25 @@
 //! The counters of `docs/state-machine.md` under the harness, right and with a planted mistake.
 //!
-//! `cargo run -p quorate-harness --example counter-under-test -- [--planted]`
+//! In simulated clusters, in processes, and what such a process runs:
+//!
+//!     cargo run -p quorate-harness --example counter-under-test -- simulation [--planted]
+//!     cargo run -p quorate-harness --example counter-under-test -- processes [--planted] --nemesis partition,kill --rate 100
+//!     cargo run -p quorate-harness --example counter-under-test -- node [--planted]
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
+use std::process::ExitCode;
 
 use imbl::OrdMap;
 use quorate::machine::{StateDigest, snapshot_digest};
 use quorate::snapshot::{Records, SnapshotReader, SnapshotView, read_records};
 use quorate::{EntryContext, StateMachine};
 use quorate_harness::checker::Model;
-use quorate_harness::subject::{Operation, OperationOf, Returned, ReturnedOf, Subject, test};
+use quorate_harness::cli::exit_code;
+use quorate_harness::findings::Answer;
+use quorate_harness::subject::{Operation, OperationOf, Returned, ReturnedOf, Subject, processes, test};
+use quorate_nodes::services::machine;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use serde::{Deserialize, Serialize};
@@ -165,12 +174,44 @@ impl Subject for CounterSubject {
     }
 }
 
-fn main() {
-    let planted = std::env::args().any(|argument| argument == "--planted");
-    let summary = test(CounterSubject { planted }).seeds(0..100).run();
-    let simulated = summary.simulated.as_secs();
-    println!("{} seeds, {simulated} s simulated, {} operations", summary.seeds, summary.counts.operations());
+/// What a node is told: where it keeps its files, and to take snapshots often, so that some are restored.
+const NODE: [&str; 7] =
+    ["node", "--data-dir", "{data}", "--snapshot-log-bytes", "1000", "--snapshot-keep-entries", "4"];
+
+fn main() -> ExitCode {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    let planted = args.iter().position(|argument| argument == "--planted").map(|nth| args.remove(nth)).is_some();
+    let task = if args.len() > 1 { args.remove(1) } else { "simulation".into() };
+    match task.to_str() {
+        Some("simulation") => {
+            let summary = test(CounterSubject { planted }).seeds(0..100).run();
+            let simulated = summary.simulated.as_secs();
+            println!("{} seeds, {simulated} s simulated, {} operations", summary.seeds, summary.counts.operations());
+            ExitCode::SUCCESS
+        }
+        Some("node") => machine::main("counters", args, move || Counters { planted, ..Counters::default() }),
+        Some("processes") => exit_code("counter-under-test", in_processes(planted, &args[1..])),
+        _ => {
+            eprintln!("simulation, processes or node");
+            ExitCode::from(64)
+        }
+    }
 }
+
+fn in_processes(planted: bool, flags: &[OsString]) -> anyhow::Result<Answer> {
+    let node: Vec<&str> = NODE.into_iter().chain(planted.then_some("--planted")).collect();
+    processes(CounterSubject { planted }, &std::env::current_exe()?, &node, flags)
+}
+
+#[cfg(test)]
+use std::time::{Duration, SystemTime};
+
+#[cfg(test)]
+use quorate_harness::run::{Event, EventKind, Run};
+#[cfg(test)]
+use quorate_harness::subject;
+#[cfg(test)]
+use serde_json::{Value, json};
 
 #[test]
 fn counters_are_linearizable_under_every_fault() {
@@ -184,4 +225,33 @@ fn a_snapshot_restored_over_what_is_there_is_found_and_told_as_a_small_story() {
     let failure = found.expect_err("the planted mistake is found");
     println!("{}", failure.story);
     assert!(failure.outcome.plan.faults.len() <= 4, "{:?}", failure.outcome.plan.faults);
+}
+
+#[test]
+fn a_record_is_judged_by_the_model_as_the_simulation_judges() {
+    let judged = |seen: i64| {
+        let event = |kind, f: &str, value: Value| Event {
+            process: 1,
+            kind,
+            f: f.to_owned(),
+            key: "red".into(),
+            value,
+            time: Duration::ZERO,
+            error: None,
+            node: None,
+        };
+        let events = vec![
+            event(EventKind::Invoke, "command", json!({ "Add": { "name": "red", "amount": 2 } })),
+            event(EventKind::Ok, "command", json!(2)),
+            event(EventKind::Invoke, "query", json!({ "Value": { "name": "red" } })),
+            event(EventKind::Ok, "query", json!(seen)),
+        ];
+        let (workload, length, settings) = ("counters".to_owned(), Duration::ZERO, Value::Null);
+        let (faults, messages) = (Vec::new(), Vec::new());
+        let run = Run { workload, started: SystemTime::now(), length, settings, events, faults, messages };
+        subject::workload(CounterSubject { planted: false }).judge(&run).remove(0)
+    };
+    assert_eq!(judged(2).answer, Answer::True);
+    let wrong = judged(4);
+    assert_eq!((wrong.answer, wrong.anomaly.map(|anomaly| anomaly.unplaced)), (Answer::False, Some(vec![2])));
 }

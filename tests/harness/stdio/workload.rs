@@ -19,7 +19,7 @@ use crate::run::Run;
 #[async_trait]
 pub trait Workload: Send + Sync {
     /// Its name, a part of a path.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// The number of workers if nobody says otherwise.
     fn workers(&self, nodes: usize) -> usize {

@@ -9,9 +9,11 @@
 //! ```
 //!
 //! Promises: a run that breaks something panics with a story as small as it could be made, and says how to have it again.
-//! Leaves out: real time and real processes; machines that keep their state outside of memory.
+//! [`processes`] runs the same subject in real processes, over real files, and leaves a report.
+//! Leaves out: in the simulation, machines that keep their state outside of memory.
 //! `docs/testing/your-machine.md` goes through a complete example, `tests/harness/examples/counter.rs`.
 
+mod processes;
 mod scenario;
 
 use std::fmt::{Debug, Write};
@@ -26,6 +28,7 @@ use rand::rngs::SmallRng;
 use crate::checker::Model;
 use crate::sim::command::keep;
 use crate::sim::{Counts, Kind, Outcome, Plan, Recording, Shape, run_plan, shrink, story};
+pub use processes::{processes, workload};
 use scenario::SubjectScenario;
 
 /// The machine's side of an operation.
@@ -60,7 +63,7 @@ pub trait Subject: Sized + Send + Sync + 'static {
     type Machine: StateMachine<Command: Clone + Debug, Query: Clone + Debug, Reply: Debug, Answer: Debug>;
 
     /// What it should do: the machine as it would be on one node, one operation after the other.
-    type Model: Model<Input: Clone + Debug + Sync, Output: Clone + Debug + Sync> + Sync;
+    type Model: Model<State: Debug, Input: Clone + Debug + Sync, Output: Clone + Debug + Sync> + Sync;
 
     /// Its name, for stories and files: a word or two joined by hyphens.
     fn name(&self) -> &str;

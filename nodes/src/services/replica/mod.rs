@@ -6,9 +6,6 @@
 
 mod registers;
 mod request;
-mod sessions;
-#[cfg(test)]
-mod sessions_tests;
 
 use std::sync::{Arc, OnceLock};
 

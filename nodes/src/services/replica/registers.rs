@@ -11,8 +11,8 @@ use quorate_statemachines::register::{JsonText, RegisterCommand, RegisterMachine
 use serde_json::Value;
 
 use super::request::Freshness;
-use super::sessions::GroupSessions;
 use crate::services::data::{different, missing};
+use crate::services::group_sessions::GroupSessions;
 use crate::stdio::{ErrorReply, Key, Reply};
 
 type Node = Group<RegisterMachine>;

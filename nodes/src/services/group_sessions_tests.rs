@@ -9,7 +9,7 @@ use quorate::types::ClientId;
 use quorate::{Consistency, GroupOptions, Unknown, WriteError};
 use quorate_statemachines::register::{RegisterCommand, RegisterMachine, RegisterQuery};
 
-use super::sessions::GroupSessions;
+use super::group_sessions::GroupSessions;
 use crate::embedded::{EmbeddedGroup, World};
 
 const TTL: Duration = Duration::from_secs(5);
