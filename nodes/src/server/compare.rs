@@ -4,12 +4,19 @@
 //! [`Group::compare_states`] says.
 //! Leaves out: groups whose machines have no digest.
 
+use std::sync::Weak;
 use std::time::Duration;
 
 use quorate::{AdminError, Group, Role, StateMachine};
+use quorate_statemachines::master::Name;
+
+use crate::services::master::Masters;
 
 /// How long one comparison may take: replicas compute their digests in half of it.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How soon to look whether a master has a replica again.
+const BETWEEN_LIVES: Duration = Duration::from_secs(1);
 
 /// What came of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +53,18 @@ pub(super) async fn compare_regularly<M: StateMachine>(group: Group<M>, every: D
         let finding = compare(&group).await;
         metrics::counter!("quorate_comparisons_total", "outcome" => finding.word()).increment(1);
         compared = group.applied();
+    }
+}
+
+/// The same for the master of this name, whose replica is another one after each takeover; for as long as `masters` lives.
+pub(super) async fn compare_masters_regularly(masters: Weak<Masters>, own: Name, every: Duration) {
+    while let Some(masters) = masters.upgrade() {
+        let replica = masters.replica(&own);
+        drop(masters);
+        if let Some(replica) = replica {
+            compare_regularly(replica, every).await;
+        }
+        tokio::time::sleep(BETWEEN_LIVES).await;
     }
 }
 

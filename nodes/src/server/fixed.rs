@@ -71,11 +71,12 @@ impl Fixed {
             hostings.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&hosting));
             hosting
         };
+        let every = config.compare_every();
         let masters = match &config.masters {
-            Some(masters) => Some(Role::start(masters, host, config.options(), &hosting).await?),
+            Some(masters) => Some(Role::start(masters, host, config.options(), &hosting, every).await?),
             None => None,
         };
-        let machines = start_all(kinds, host, || hosting(config.options()), config.compare_every()).await?;
+        let machines = start_all(kinds, host, || hosting(config.options()), every).await?;
         let hostings = hostings.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(Fixed { groups, masters, machines, hostings })
     }

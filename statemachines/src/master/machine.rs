@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use imbl::OrdSet;
-use quorate::machine::{EntryContext, StateMachine, decode, encode};
+use quorate::machine::{EntryContext, StateDigest, StateMachine, decode, encode, snapshot_digest};
 use quorate::planted::{self, Bug};
 use quorate::sessions::{Begin, Refusal as SessionRefusal, Stamp, Table, digest};
 use quorate::snapshot::{SnapshotReader, SnapshotView};
@@ -215,6 +215,10 @@ impl StateMachine for MasterMachine {
             }
         };
         MasterAnswer { office: self.office.clone(), found }
+    }
+
+    fn digest(&self) -> Option<StateDigest> {
+        Some(snapshot_digest(self.snapshot()))
     }
 
     fn snapshot(&self) -> Box<dyn SnapshotView> {

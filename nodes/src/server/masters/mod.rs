@@ -28,6 +28,7 @@ use tonic::Status;
 pub use client::{MasterError, MastersClient, PrimaryChanges};
 pub use config::MastersConfig;
 
+use super::compare::compare_masters_regularly;
 use super::outcome::{TIMEOUT, rejected, timeout};
 use super::proto;
 use crate::hosting::Hosting;
@@ -58,7 +59,8 @@ struct Here {
 }
 
 impl Role {
-    /// Starts this node's master, if it is to have one. `hosting` gives it a place among the node's replicas.
+    /// Starts this node's master, if it is to have one. `hosting` gives it a place among the node's replicas; every so often
+    /// it has the masters' states compared.
     ///
     /// # Errors
     /// [`Fatal`] when its replica cannot start.
@@ -67,6 +69,7 @@ impl Role {
         host: &Arc<Host>,
         group: GroupOptions,
         hosting: impl FnOnce(GroupOptions) -> Arc<Hosting>,
+        compare_every: Duration,
     ) -> Result<Role, Fatal> {
         let (seats, options) = (config.seats(), config.options(&group));
         let remote = host.remote(MASTERS, seats.keys().copied().collect());
@@ -80,6 +83,8 @@ impl Role {
                 // Clients hear of a new primary through `watch`, whoever they are.
                 let tell = Box::new(|_: &str, _: &str, _: &Office| {});
                 let masters = Masters::start_apart(MASTERS, &hosting, seats.clone(), options.clone(), tell).await?;
+                let compared = compare_masters_regularly(Arc::downgrade(&masters), own.clone(), compare_every);
+                hosting.env().spawn(Box::pin(compared));
                 Some(Here { masters, own })
             }
         };

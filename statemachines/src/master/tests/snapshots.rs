@@ -10,6 +10,7 @@ use quorate::types::ClientId;
 
 use super::properties::some_op;
 use super::*;
+use crate::master::namespace::Namespace;
 
 struct Stream(std::vec::IntoIter<Bytes>);
 
@@ -81,4 +82,30 @@ fn a_stream_that_is_cut_or_goes_on_is_an_error() {
         assert!(restore(&whole[..cut]).is_err(), "cut at {cut}");
     }
     assert!(restore(&[whole.clone(), whole].concat()).is_err());
+}
+
+#[test]
+fn a_state_has_one_digest_whatever_way_it_came_and_another_one_has_another() {
+    let digest = |machine: &MasterMachine| machine.digest().and_then(|digest| digest()).expect("a digest");
+    let filled = || {
+        let mut log = Log::with_servers(&[("a", 3), ("b", 3)]);
+        log.apply(MasterCommand::OpenSession { client: ClientId::new("c") });
+        stamped(&mut log, 0, MasterOp::Create { path: path("/x") });
+        stamped(&mut log, 1, MasterOp::AllocateChunk { path: path("/x"), replicas: 1 });
+        log.machine
+    };
+    let machine = filled();
+    assert_eq!(digest(&machine), digest(&filled()));
+    let mut restored = MasterMachine::new();
+    restored.restore(&mut Stream(pieces(&*machine.snapshot()).into_iter())).unwrap();
+    assert_eq!(digest(&restored), digest(&machine));
+    // Past the log, as a mistake or a damaged memory would.
+    let mut others = [filled(), filled(), filled(), filled()];
+    others[0].namespace = Namespace::default();
+    others[1].subscribers.insert("d".into());
+    assert!(others[2].sessions.remove(&ClientId::new("c")));
+    others[3].office.epoch.0 += 1;
+    for other in &others {
+        assert_ne!(digest(other), digest(&machine));
+    }
 }
