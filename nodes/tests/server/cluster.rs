@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use quorate_nodes::server::proto::quorate_client::QuorateClient;
 use quorate_nodes::server::proto::{Group, JoinRequest, StatusReply, StatusRequest};
 use quorate_nodes::server::{Client, ClientTls, NodeAddress, ServerConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// How long anything may take; only a failing test waits so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,7 +28,7 @@ pub(crate) struct Cluster {
 }
 
 /// Addresses that nobody has at the moment.
-fn free_addresses(count: usize) -> Vec<SocketAddr> {
+pub(crate) fn free_addresses(count: usize) -> Vec<SocketAddr> {
     let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
     listeners.iter().map(|listener| listener.local_addr().expect("an address")).collect()
 }
@@ -120,6 +122,15 @@ impl Cluster {
         change(&mut self.config);
         let text = toml::to_string(&self.config).expect("TOML");
         std::fs::write(self.dir().join("quorate.toml"), text).expect("a file");
+    }
+
+    /// What a node counts, as it shows it to monitors; `None` if it does not, or not yet.
+    pub(crate) async fn metrics(&self, nth: usize) -> Option<String> {
+        let mut stream = TcpStream::connect(self.config.nodes[nth].http?).await.ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        Some(answer)
     }
 
     /// What runs `quorate ctl` with these certificates, asking the first node.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::backup::{backup, restore, said};
-use crate::cluster::{Cluster, PATIENCE, eventually};
+use crate::cluster::{Cluster, PATIENCE, eventually, free_addresses};
 
 const CALL: Duration = Duration::from_secs(20);
 
@@ -206,4 +206,47 @@ async fn a_backup_has_the_masters_paths() {
     }
     let answer = client(&other, "reader").call(json!({ "type": "stat", "path": "/first" }), PATIENCE).await;
     assert_eq!(answer.expect("it is there")["path"], "/first");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_masters_states_are_compared_also_after_another_one_has_taken_over() {
+    let mut cluster = described(17, &[1, 2, 3]);
+    cluster.reconfigure(|config| {
+        config.compare_every_s = Some(1);
+        for (node, http) in config.nodes.iter_mut().zip(free_addresses(3)) {
+            node.http = Some(http);
+        }
+    });
+    (0..3).for_each(|nth| cluster.spawn(nth));
+    let client = client(&cluster, "client");
+    let (paths, last) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    for _ in 0..2 {
+        let rises = AtomicUsize::new(0);
+        // More often than the other groups of the cluster are compared, in which nothing happens.
+        eventually("masters are found to be the same, again and again", || async {
+            let path = format!("/{}", paths.fetch_add(1, Ordering::Relaxed));
+            client.call(json!({ "type": "create", "path": path }), PATIENCE).await.expect("a primary");
+            let found = same_found(&cluster).await;
+            if last.swap(found, Ordering::Relaxed) < found {
+                rises.fetch_add(1, Ordering::Relaxed);
+            }
+            rises.load(Ordering::Relaxed) >= 4
+        })
+        .await;
+        cluster.ask(&["failover"]);
+    }
+    for nth in 0..3 {
+        assert!(!cluster.metrics(nth).await.expect("metrics").contains(r#"outcome="differ""#));
+    }
+}
+
+/// How often all nodes together have found states to be the same.
+async fn same_found(cluster: &Cluster) -> usize {
+    let mut found = 0;
+    for nth in 0..3 {
+        let metrics = cluster.metrics(nth).await.unwrap_or_default();
+        let line = metrics.lines().find(|line| line.starts_with(r#"quorate_comparisons_total{outcome="same"}"#));
+        found += line.and_then(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).unwrap_or_default();
+    }
+    found
 }
