@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use quorate::planted::Bug;
 
-use super::hunts::{Hunt, hunts};
+use super::hunts::{Hunt, QUICK, hunts};
 use super::report;
 use super::targets::{Programs, Target};
 use super::trial::{self, Limits, Outcome};
@@ -19,6 +19,30 @@ pub(crate) struct Rules {
     pub(crate) hang: Duration,
     /// The first seed.
     pub(crate) first_seed: u64,
+    /// Who hunts.
+    pub(crate) by: By,
+}
+
+/// Who hunts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// All claims that there are.
+    All,
+    /// The simulation alone, which this program holds: nothing has to be built.
+    Simulation,
+    /// Of the simulation, what is known to notice the bug soon.
+    Sample,
+}
+
+impl Rules {
+    fn hunts(self, bug: Bug) -> impl Iterator<Item = &'static Hunt> {
+        let known = QUICK.iter().find(|(known, _)| *known == bug).map(|(_, hunt)| hunt);
+        hunts(bug).iter().filter(move |hunt| match self.by {
+            By::All => true,
+            By::Simulation => hunt.target == Target::Simulation,
+            By::Sample => known == Some(*hunt),
+        })
+    }
 }
 
 /// What became of a bug.
@@ -27,60 +51,36 @@ pub(crate) struct Report {
     pub(crate) bug: Bug,
     /// What noticed it, and what was said; nothing if it got away.
     pub(crate) caught: Option<(Hunt, String)>,
-    /// The seed that it was noticed with.
-    pub(crate) seed: u64,
-    /// How many trials that took.
+    /// How many seeds that took.
+    pub(crate) seeds: u64,
+    /// How many trials: those of the claims that had their turn before and did not notice it count, too.
     pub(crate) trials: u64,
     pub(crate) took: Duration,
 }
 
-/// Hunts a bug: with the simulation for half of the time, then with everything else. Each claim has its turn with a seed,
-/// then each with the next one.
+/// Hunts a bug: each claim has its turn with a seed, in their order, then each with the next one.
 fn hunt(bug: Bug, programs: &mut Programs, rules: Rules) -> anyhow::Result<Report> {
-    let mut report = Report { bug, caught: None, seed: 0, trials: 0, took: Duration::ZERO };
-    let (simulated, others): (Vec<&Hunt>, Vec<&Hunt>) =
-        hunts(bug).iter().partition(|hunt| hunt.target == Target::Simulation);
-    let half = if others.is_empty() { rules.budget } else { rules.budget / 2 };
-    for (hunts, budget) in [(simulated, half), (others, rules.budget)] {
-        // That they may have to be built is not the hunt's fault.
-        for hunt in &hunts {
-            programs.path(hunt.target)?;
-        }
-        let begun = Instant::now();
-        let limits = Limits { hang: rules.hang, until: begun + budget.saturating_sub(report.took) };
-        hunt_by(&hunts, &mut report, programs, rules.first_seed, limits)?;
-        report.took += begun.elapsed();
-        if report.caught.is_some() {
-            break;
-        }
-    }
-    Ok(report)
-}
-
-fn hunt_by(
-    hunts: &[&Hunt],
-    report: &mut Report,
-    programs: &mut Programs,
-    first_seed: u64,
-    limits: Limits,
-) -> anyhow::Result<()> {
-    if hunts.is_empty() {
-        return Ok(());
-    }
-    let turns = (first_seed..).flat_map(|seed| hunts.iter().map(move |hunt| (seed, *hunt)));
-    for (seed, hunt) in turns.take_while(|_| Instant::now() < limits.until) {
-        let outcome = trial::run(programs.path(hunt.target)?, hunt, seed, Some(report.bug), limits)?;
-        (report.trials, report.seed) = (report.trials + 1, seed);
+    let mut report = Report { bug, caught: None, seeds: 0, trials: 0, took: Duration::ZERO };
+    let mut begun = Instant::now();
+    let turns = (1..).flat_map(|seeds| rules.hunts(bug).map(move |hunt| (seeds, hunt)));
+    for (seeds, hunt) in turns {
+        let asked = Instant::now();
+        let program = programs.path(hunt.target)?;
+        // That it may have to be built is not the hunt's fault.
+        begun += asked.elapsed();
+        let limits = Limits { hang: rules.hang, until: begun + rules.budget };
+        let outcome = trial::run(program, hunt, rules.first_seed + seeds - 1, Some(bug), limits)?;
+        (report.seeds, report.trials, report.took) = (seeds, report.trials + 1, begun.elapsed());
         let noticed = match outcome {
-            Outcome::Passed => continue,
-            Outcome::OutOfTime => return Ok(()),
+            Outcome::Passed if report.took < rules.budget => continue,
+            Outcome::Passed | Outcome::OutOfTime => break,
             Outcome::Noticed(what) => what,
             Outcome::Hung => "it never ends".into(),
         };
         report.caught = Some((*hunt, noticed));
-        return Ok(());
+        break;
     }
-    Ok(())
+    Ok(report)
 }
 
 /// Tries a claim without any bug, with so many seeds. Gives the seed with which something was noticed all the same.
@@ -101,7 +101,7 @@ fn control(hunt: &Hunt, programs: &mut Programs, rules: Rules, seeds: u64) -> an
 /// # Errors
 /// When the programs that hunt cannot be built or started.
 pub(crate) fn hunt_all(bugs: &[Bug], rules: Rules) -> anyhow::Result<bool> {
-    let mut programs = programs(bugs)?;
+    let mut programs = programs(bugs, rules)?;
     let mut reports = Vec::new();
     for bug in bugs {
         let report = hunt(*bug, &mut programs, rules)?;
@@ -117,8 +117,8 @@ pub(crate) fn hunt_all(bugs: &[Bug], rules: Rules) -> anyhow::Result<bool> {
 /// # Errors
 /// When the programs that hunt cannot be built or started.
 pub(crate) fn control_all(bugs: &[Bug], rules: Rules, seeds: u64) -> anyhow::Result<bool> {
-    let mut programs = programs(bugs)?;
-    let all: BTreeSet<Hunt> = bugs.iter().flat_map(|bug| hunts(*bug)).copied().collect();
+    let mut programs = programs(bugs, rules)?;
+    let all: BTreeSet<Hunt> = bugs.iter().flat_map(|bug| rules.hunts(*bug)).copied().collect();
     let mut is_well = true;
     for hunt in &all {
         let begun = Instant::now();
@@ -134,6 +134,6 @@ pub(crate) fn control_all(bugs: &[Bug], rules: Rules, seeds: u64) -> anyhow::Res
     Ok(is_well)
 }
 
-fn programs(bugs: &[Bug]) -> anyhow::Result<Programs> {
-    Programs::new(bugs.iter().flat_map(|bug| hunts(*bug)).map(|hunt| hunt.target))
+fn programs(bugs: &[Bug], rules: Rules) -> anyhow::Result<Programs> {
+    Programs::new(bugs.iter().flat_map(|bug| rules.hunts(*bug)).map(|hunt| hunt.target))
 }

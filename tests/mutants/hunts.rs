@@ -49,7 +49,10 @@ const LEASE_OVER: Hunt = by(
     "reads::in_virtual_time::a_lease_read_needs_no_message_and_is_refused_once_the_leader_is_cut_off_for_longer_than_its_lease",
 );
 const LAGGING: Hunt = by(Groups, "reads::in_virtual_time::a_follower_whose_applies_lag_waits_for_them");
-const PREDECESSOR: Hunt = by(Groups, "reads::in_virtual_time::a_new_leader_reads_what_its_predecessor_acknowledged");
+const HEIR: Hunt = by(
+    Groups,
+    "reads::in_virtual_time::a_new_leader_answers_no_read_before_it_has_applied_what_its_predecessor_acknowledged",
+);
 const OLD_LEASE: Hunt =
     by(Groups, "reads::in_virtual_time::a_voter_that_restarts_keeps_to_the_lease_that_it_acknowledged");
 const ONCE: Hunt = by(Groups, "sessions::in_virtual_time::a_sessions_commands_take_effect_once_through_every_fault");
@@ -72,7 +75,21 @@ const PAIR: Hunt = by(
     Groups,
     "two_masters::simulation::whatever_goes_wrong_at_most_one_goes_on_alone_and_nothing_acknowledged_is_lost",
 );
+const OTHERS_LEASE: Hunt =
+    by(Groups, "two_masters::claims::in_virtual_time::whoever_goes_on_alone_waits_until_the_others_lease_is_over");
+const TAIL: Hunt =
+    by(Groups, "two_masters::claims::in_virtual_time::the_old_primarys_tail_is_dropped_and_its_clients_told_unknown");
+const FLUSHED_FIRST: Hunt =
+    by(Groups, "two_masters::claims::in_virtual_time::no_follower_has_an_entry_that_its_leader_could_lose");
 const STEPS: Hunt = by(Machines, "kv::tests::moves::clients_see_one_store_whatever_happens_to_the_steps_of_the_moves");
+const ONE_MOVE: Hunt = by(
+    Machines,
+    "kv::tests::handoff::a_move_takes_everything_written_before_the_freeze_and_brings_nothing_deleted_back",
+);
+const DELTAS: Hunt =
+    by(Machines, "kv::tests::handoff::a_delta_that_comes_twice_or_out_of_place_or_damaged_changes_nothing");
+const DELETED_LATE: Hunt = by(Machines, "kv::tests::handoff::a_late_delete_touches_nothing_that_was_gained_since");
+const ONE_BY_ONE: Hunt = by(Machines, "kv::tests::steps::configurations_are_taken_in_order_each_once");
 const EPOCHS: Hunt = by(Machines, "master::tests::epochs::a_term_has_one_epoch_and_an_epoch_one_primary");
 const ACROSS_MOVES: Hunt =
     by(Sharded, "unreliable::on_an_unreliable_network_the_whole_store_is_linearizable_per_key_across_moves");
@@ -86,7 +103,10 @@ const REMOVED: Hunt = by(Groups, "membership::in_virtual_time::a_removed_node_co
 const DEPOSED: Hunt = by(Groups, "quiet::in_virtual_time::a_quiet_leader_that_was_deposed_serves_nobody_by_its_lease");
 const LOST_NODE: Hunt = by(Groups, "quiet::in_virtual_time::the_groups_of_a_lost_node_elect_without_being_asked");
 const OLDER_PRIMARY: Hunt = by(Machines, "master::tests::epochs::what_an_older_primary_took_changes_nothing");
-const AUDIENCE: Hunt = by(Machines, "master::tests::epochs::the_audience_of_an_epoch_is_everybody_once");
+const AUDIENCE: Hunt = by(
+    Machines,
+    "master::tests::epochs::a_primary_that_asks_once_more_whether_its_epoch_has_begun_is_told_whom_to_tell",
+);
 const DEAD_GROUP: Hunt = by(Sharded, "scans::a_scan_fails_rather_than_leave_out_the_shards_of_a_dead_group");
 const OLD_CONFIG: Hunt = by(Sharded, "scans::a_scan_that_began_by_an_old_configuration_counts_no_key_twice");
 const DELETED_KEY: Hunt =
@@ -96,67 +116,67 @@ const DELETED_KEY: Hunt =
 pub(crate) fn hunts(bug: Bug) -> &'static [Hunt] {
     match bug {
         Bug::NoSync | Bug::AckBeforeSync => {
-            &[DURABLE, REGISTERS, SESSIONS, POWER_LOSS, SCATTERED, MANY_LIVES, POWER_OF_ALL]
+            &[POWER_LOSS, REGISTERS, DURABLE, SESSIONS, SCATTERED, MANY_LIVES, POWER_OF_ALL]
         }
-        Bug::VoteNotSynced => &[REGISTERS, DURABLE, MEMBERSHIP, MANY_LIVES, POWER_LOSS],
+        Bug::VoteNotSynced => &[MANY_LIVES, REGISTERS, DURABLE, MEMBERSHIP, POWER_LOSS],
         Bug::TruncateForgotten | Bug::PurgeTooFar | Bug::TornTailRead => {
-            &[REGISTERS, DURABLE, SESSIONS, MANY_LIVES, SCATTERED]
+            &[MANY_LIVES, REGISTERS, DURABLE, SESSIONS, SCATTERED]
         }
-        Bug::ChecksumIgnored => &[REGISTERS, DURABLE, FLIPS, MANY_LIVES],
-        Bug::LostAppendCounted => &[REGISTERS, WRITES, FATES, BAD_NETWORK],
-        Bug::SnapshotWithoutIndex | Bug::SnapshotWithoutMembership => {
-            &[REGISTERS, MEMBERSHIP, RESTART_OF_ALL, FAR_BEHIND]
-        }
-        Bug::SessionsNotReset | Bug::SessionsNotInSnapshot => &[SESSIONS, FIRST_REPLY, ONCE],
+        Bug::ChecksumIgnored => &[FLIPS, REGISTERS, DURABLE, MANY_LIVES],
+        Bug::LostAppendCounted => &[WRITES, REGISTERS, FATES, BAD_NETWORK],
+        Bug::SnapshotWithoutIndex => &[WRITES, REGISTERS, MEMBERSHIP, RESTART_OF_ALL, FAR_BEHIND],
+        Bug::SnapshotWithoutMembership => &[RESTART_OF_ALL, REGISTERS, MEMBERSHIP, FAR_BEHIND],
+        Bug::SessionsNotReset | Bug::SessionsNotInSnapshot => &[FIRST_REPLY, SESSIONS, ONCE],
         Bug::LocalClockApplied => &[REGISTERS, SESSIONS],
-        Bug::LocalClockExpires => &[SESSIONS, WRONG_CLOCK],
-        Bug::AppliedTwice => &[REGISTERS, SESSIONS, FIRST_REPLY],
+        Bug::LocalClockExpires => &[WRONG_CLOCK, SESSIONS],
+        Bug::AppliedTwice => &[WRITES, REGISTERS, SESSIONS, FIRST_REPLY],
         Bug::StaleAnswerAccepted => &[STRAYS],
-        Bug::DuplicateLetIn => &[WRITES, REGISTERS, BAD_NETWORK, FATES],
-        Bug::UnknownRetried => &[WRITES, REGISTERS, FATES, BAD_NETWORK],
-        Bug::UnknownCalledRefused => &[WRITES, REGISTERS, UNCERTAIN, FATES],
-        Bug::LeaseNotOutwaited => &[REGISTERS, OLD_LEASE, PAIR],
-        Bug::NoReadIndex | Bug::UnconfirmedReadIndex => &[REGISTERS, BOUNDED, STALE_LEADER, HISTORIES],
-        Bug::LeaseUnchecked => &[REGISTERS, LEASE_OVER, STALE_LEADER],
-        Bug::FollowerDoesNotWait => &[REGISTERS, FOLLOWERS, LAGGING, HISTORIES],
-        Bug::LeaderDoesNotWait => &[REGISTERS, PREDECESSOR, HISTORIES],
-        Bug::StalenessStampedLate => &[BOUNDED, FOLLOWERS, STALENESS, CUT_OFF],
-        Bug::BoundIgnored => &[BOUNDED, FOLLOWERS, CUT_OFF, STALENESS],
-        Bug::NoDedupe | Bug::WrongReplyKept => &[SESSIONS, SHARDED, FIRST_REPLY, ONCE, STEPS],
-        Bug::UnknownSessionServed => &[SESSIONS, SHARDED, UNKNOWN_SESSION, ONCE, STEPS],
-        Bug::SessionsNotMoved | Bug::RepliesNotMoved => &[SHARDED, STEPS, ACROSS_MOVES],
+        Bug::DuplicateLetIn => &[BAD_NETWORK, WRITES, REGISTERS, FATES],
+        Bug::UnknownRetried => &[BAD_NETWORK, WRITES, REGISTERS, FATES],
+        Bug::UnknownCalledRefused => &[UNCERTAIN, WRITES, REGISTERS, FATES],
+        Bug::LeaseNotOutwaited => &[OLD_LEASE, REGISTERS, PAIR],
+        Bug::NoReadIndex | Bug::UnconfirmedReadIndex => &[STALE_LEADER, REGISTERS, BOUNDED, HISTORIES],
+        Bug::LeaseUnchecked => &[LEASE_OVER, REGISTERS, STALE_LEADER],
+        Bug::FollowerDoesNotWait => &[LAGGING, REGISTERS, FOLLOWERS, HISTORIES],
+        Bug::LeaderDoesNotWait => &[HEIR, REGISTERS, HISTORIES],
+        Bug::StalenessStampedLate => &[STALENESS, BOUNDED, FOLLOWERS, CUT_OFF],
+        Bug::BoundIgnored => &[CUT_OFF, BOUNDED, FOLLOWERS, STALENESS],
+        Bug::NoDedupe | Bug::WrongReplyKept => &[FIRST_REPLY, SESSIONS, SHARDED, ONCE, STEPS],
+        Bug::UnknownSessionServed => &[UNKNOWN_SESSION, SESSIONS, SHARDED, ONCE, STEPS],
+        Bug::SessionsNotMoved | Bug::RepliesNotMoved => &[STEPS, SHARDED, ACROSS_MOVES],
         Bug::DeletedBeforeInstalled => &[SHARDED, DESTINATION_DIES, ACROSS_MOVES],
-        Bug::ConfigSkipped => &[SHARDED, IN_ORDER, ACROSS_MOVES],
-        Bug::ConfigWhileMoving => &[SHARDED, STEPS, IN_ORDER],
-        Bug::NoFreeze => &[SHARDED, STEPS, ACROSS_MOVES],
-        Bug::ServedFrozen | Bug::LastDeltaForgotten | Bug::ChangesNotMarked | Bug::DeltaOutOfPlace => {
-            &[SHARDED, STEPS, ACROSS_MOVES]
-        }
-        Bug::TombstonesNotCopied | Bug::MarksNotInSnapshot => &[SHARDED, STEPS, DELETED_KEY],
-        Bug::LateDelete => &[SHARDED, STEPS],
+        Bug::ConfigSkipped => &[IN_ORDER, SHARDED, ACROSS_MOVES],
+        Bug::ConfigWhileMoving => &[ONE_BY_ONE, SHARDED, IN_ORDER],
+        Bug::NoFreeze | Bug::ServedFrozen => &[STEPS, SHARDED, ACROSS_MOVES],
+        Bug::LastDeltaForgotten | Bug::ChangesNotMarked => &[ONE_MOVE, SHARDED, STEPS, ACROSS_MOVES],
+        Bug::DeltaOutOfPlace => &[DELTAS, STEPS, SHARDED, ACROSS_MOVES],
+        Bug::TombstonesNotCopied | Bug::MarksNotInSnapshot => &[STEPS, SHARDED, DELETED_KEY],
+        Bug::LateDelete => &[DELETED_LATE, STEPS, SHARDED],
         Bug::EpochNotRaised => &[MASTERS, EPOCHS],
-        Bug::EpochUnchecked => &[MASTERS, OLDER_PRIMARY],
-        Bug::NotificationNotRepeated => &[MASTERS, AUDIENCE],
-        Bug::TakeOverUnfenced | Bug::TakeOverUnjudged | Bug::TakeOverTooSoon | Bug::SentBeforeFlush => {
-            &[TWO_MASTERS, PAIR]
-        }
-        Bug::TimedOutCounted => &[SCATTER, DEAD_GROUP],
+        Bug::EpochUnchecked => &[OLDER_PRIMARY, MASTERS],
+        Bug::NotificationNotRepeated => &[AUDIENCE, MASTERS],
+        Bug::TakeOverUnfenced => &[TAIL, PAIR, TWO_MASTERS],
+        Bug::TakeOverTooSoon => &[OTHERS_LEASE, PAIR, TWO_MASTERS],
+        Bug::TakeOverUnjudged => &[PAIR, TWO_MASTERS],
+        Bug::SentBeforeFlush => &[FLUSHED_FIRST, PAIR, TWO_MASTERS],
+        Bug::TimedOutCounted => &[DEAD_GROUP, SCATTER],
         Bug::RowsCountedTwice => &[SCATTER, OLD_CONFIG],
-        Bug::VoterNotCaughtUp => &[MEMBERSHIP, NOT_THERE],
-        Bug::RemovedKeepsVote => &[MEMBERSHIP, REMOVED],
-        Bug::SleeperServesLease => &[QUIET, DEPOSED],
-        Bug::NobodyWakes => &[QUIET, LOST_NODE],
+        Bug::VoterNotCaughtUp => &[NOT_THERE, MEMBERSHIP],
+        Bug::RemovedKeepsVote => &[REMOVED, MEMBERSHIP],
+        Bug::SleeperServesLease => &[DEPOSED, QUIET],
+        Bug::NobodyWakes => &[LOST_NODE, QUIET],
     }
 }
 
-/// Bugs that the simulation catches within a few seeds: what a sample is taken of.
-pub(crate) const QUICK: &[Bug] = &[
-    Bug::LocalClockApplied,
-    Bug::LostAppendCounted,
-    Bug::SnapshotWithoutIndex,
-    Bug::AppliedTwice,
-    Bug::NoFreeze,
-    Bug::LastDeltaForgotten,
-    Bug::ChangesNotMarked,
-    Bug::RowsCountedTwice,
+/// Bugs that a scenario of the simulation notices within three seeds: what a sample is taken of.
+pub(crate) const QUICK: &[(Bug, Hunt)] = &[
+    (Bug::LocalClockApplied, REGISTERS),
+    (Bug::LostAppendCounted, WRITES),
+    (Bug::SnapshotWithoutIndex, WRITES),
+    (Bug::AppliedTwice, WRITES),
+    (Bug::NoFreeze, SHARDED),
+    (Bug::LastDeltaForgotten, SHARDED),
+    (Bug::ChangesNotMarked, SHARDED),
+    (Bug::EpochNotRaised, MASTERS),
+    (Bug::RowsCountedTwice, SCATTER),
 ];

@@ -1,8 +1,9 @@
 //! `quorate-mutants`: plants one bug after the other, and says which claim notices each, after how many seeds.
 //!
 //! ```text
-//! cargo run -p quorate-tests --features planted --bin quorate-mutants -- --list
-//! cargo run -p quorate-tests --features planted --bin quorate-mutants -- --bug no-read-index
+//! cargo build --workspace --features planted --bin quorate-mutants
+//! target/debug/quorate-mutants --list
+//! target/debug/quorate-mutants --bug no-read-index
 //! ```
 //!
 //! A bug that nothing notices is a hole in the tests: the exit status is 1 then. `docs/testing/mutations.md` has the table.
@@ -28,7 +29,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom as _;
 
-use campaign::Rules;
+use campaign::{By, Rules};
 
 /// Plants one bug after the other in what the tests run, and says what notices each.
 #[derive(Parser)]
@@ -40,6 +41,9 @@ struct Cli {
     /// Only so many bugs, chosen at random from those that are caught within seconds.
     #[arg(long, value_name = "N", conflicts_with = "bugs")]
     sample: Option<usize>,
+    /// Hunts by nothing but the simulation, which needs no other program.
+    #[arg(long)]
+    simulation: bool,
     /// Only runs one seed of this scenario, with the bug that QUORATE_PLANTED names.
     #[arg(long, value_name = "SCENARIO", hide = true)]
     simulate: Option<String>,
@@ -67,14 +71,23 @@ fn bug(name: &str) -> Result<Bug, String> {
 impl Cli {
     fn rules(&self) -> Rules {
         let seconds = Duration::from_secs;
-        Rules { budget: seconds(self.budget), hang: seconds(self.hang), first_seed: self.seed }
+        Rules {
+            budget: seconds(self.budget),
+            hang: seconds(self.hang),
+            first_seed: self.seed,
+            by: match (self.sample, self.simulation) {
+                (Some(_), _) => By::Sample,
+                (None, true) => By::Simulation,
+                (None, false) => By::All,
+            },
+        }
     }
 
     fn chosen(&self) -> Vec<Bug> {
         match self.sample {
             Some(count) => {
                 let mut random = SmallRng::seed_from_u64(self.seed);
-                hunts::QUICK.sample(&mut random, count).copied().collect()
+                hunts::QUICK.sample(&mut random, count).map(|(bug, _)| *bug).collect()
             }
             None if self.bugs.is_empty() => Bug::ALL.to_vec(),
             None => self.bugs.clone(),

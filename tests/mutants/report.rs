@@ -4,6 +4,8 @@ use comfy_table::{Table, presets::ASCII_MARKDOWN};
 use quorate::planted::Bug;
 
 use super::campaign::Report;
+use super::hunts::Hunt;
+use super::targets::Target;
 
 /// So much of what was said is told in the table.
 const SAID_MAX: usize = 80;
@@ -23,25 +25,25 @@ pub(crate) fn list() {
 
 /// Says what became of one bug, as soon as that is known.
 pub(crate) fn tell(report: &Report) {
-    let (bug, trials, took) = (report.bug, report.trials, report.took.as_secs_f64());
+    let Report { bug, seeds, trials, took, .. } = report;
+    let effort = format!("after {seeds} seeds, {trials} trials, {:.1} s", took.as_secs_f64());
     match &report.caught {
-        Some((hunt, _)) => eprintln!("{bug}: caught by {} after {trials} trials, {took:.1} s", short(hunt.claim)),
-        None => eprintln!("{bug}: GOT AWAY after {trials} trials, {took:.1} s"),
+        Some((hunt, _)) => eprintln!("{bug}: caught by {} {effort}", short(hunt.claim)),
+        None => eprintln!("{bug}: GOT AWAY {effort}"),
     }
 }
 
 /// The table of all hunts, fit for a document.
 pub(crate) fn print(reports: &[Report]) {
-    let mut table = table(&["bug", "caught by", "it said", "trials", "seconds"]);
-    for Report { bug, caught, trials, took, .. } in reports {
+    let mut table = table(&["bug", "noticed by", "it said", "seeds", "seconds"]);
+    for Report { bug, caught, seeds, took, .. } in reports {
         let (by, said) = match caught {
-            Some((hunt, said)) => {
-                (format!("{}: {}", hunt.target.name(), short(hunt.claim)), said.chars().take(SAID_MAX).collect())
-            }
-            None => ("nothing".into(), String::new()),
+            Some((hunt, said)) => (noticed_by(hunt), said.chars().take(SAID_MAX).collect()),
+            None => ("**nothing**".into(), String::new()),
         };
         let said: String = said;
-        table.add_row([bug.name().into(), by, said, trials.to_string(), format!("{:.1}", took.as_secs_f64())]);
+        let said = said.replace('|', "\\|");
+        table.add_row([code(bug.name()), by, said, seeds.to_string(), format!("{:.1}", took.as_secs_f64())]);
     }
     println!("{table}");
     let away: Vec<&str> = reports.iter().filter(|one| one.caught.is_none()).map(|one| one.bug.name()).collect();
@@ -49,6 +51,17 @@ pub(crate) fn print(reports: &[Report]) {
     if !away.is_empty() {
         println!("these got away: {}", away.join(", "));
     }
+}
+
+fn noticed_by(hunt: &Hunt) -> String {
+    match hunt.target {
+        Target::Simulation => format!("simulation, {}", code(hunt.claim)),
+        _ => code(short(hunt.claim)),
+    }
+}
+
+fn code(text: &str) -> String {
+    format!("`{text}`")
 }
 
 /// A claim without the modules that it is in.

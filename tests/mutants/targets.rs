@@ -7,9 +7,6 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-/// Packages whose features are decided together, so that each of them is built once.
-const PACKAGES: [&str; 3] = ["quorate", "quorate-statemachines", "quorate-tests"];
-
 /// A program that hunts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
@@ -26,32 +23,22 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// How cargo calls it: its kind, its name, and what selects it.
-    fn of_cargo(self) -> (&'static str, &'static str, &'static [&'static str]) {
+    /// What cargo calls the test, unless it is this program.
+    fn name(self) -> &'static str {
         match self {
-            Target::Simulation => ("bin", "quorate-mutants", &[]),
-            Target::Disk => ("test", "disk", &["--test", "disk"]),
-            Target::Groups => ("test", "groups", &["--test", "groups"]),
-            Target::Machines => ("lib", "quorate_statemachines", &["--lib"]),
-            Target::Sharded => ("test", "sharded", &["--test", "sharded"]),
-        }
-    }
-
-    /// Its name in a table.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Target::Simulation => "simulation",
+            Target::Simulation => "quorate-mutants",
+            Target::Disk => "disk",
+            Target::Groups => "groups",
             Target::Machines => "machines",
-            other => other.of_cargo().1,
+            Target::Sharded => "sharded",
         }
     }
 
     /// Whether this line of cargo's tells of it, and where it is then.
     fn found_in(self, line: &str) -> Option<PathBuf> {
         let message: Value = serde_json::from_str(line).ok()?;
-        let (kind, name, _) = self.of_cargo();
         let built = &message["target"];
-        let is_it = built["name"] == name && built["kind"][0] == kind;
+        let is_it = built["name"] == self.name() && built["kind"][0] == "test";
         message["executable"].as_str().filter(|_| is_it).map(PathBuf::from)
     }
 }
@@ -95,9 +82,10 @@ impl Programs {
 fn build(targets: &BTreeSet<Target>) -> anyhow::Result<BTreeMap<Target, PathBuf>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["test", "--no-run", "--locked", "--message-format", "json-render-diagnostics"]);
-    command.args(["--features", "planted"]).args(PACKAGES.iter().flat_map(|package| ["--package", package]));
-    command.args(targets.iter().flat_map(|target| target.of_cargo().2));
+    // All of the workspace, as it is tested otherwise: its features decide how dependencies are built, and those are there.
+    command.args(["test", "--workspace", "--locked", "--features", "planted", "--no-run"]);
+    command.args(["--message-format", "json-render-diagnostics"]);
+    command.args(targets.iter().flat_map(|target| ["--test", target.name()]));
     let output = command.stderr(Stdio::inherit()).output().context("cargo cannot be started")?;
     ensure!(output.status.success(), "cargo failed: {}", output.status);
     let messages = String::from_utf8(output.stdout)?;

@@ -96,10 +96,12 @@ async fn attempt(trial: &mut Trial, lease: impl Future<Output = ()>, judge: Judg
 pub(super) async fn fence(log: &dyn LogStore, node: NodeId) -> io::Result<Vote> {
     let voted = log.vote().await?.map_or(Term(0), |vote| vote.term);
     let written = log.state().await?.last.map_or(Term(0), |last| last.term);
-    let vote = Vote { term: Term(voted.max(written).0 + 1), node, committed: false };
-    if !planted::is(Bug::TakeOverUnfenced) {
-        log.save_vote(vote).await?;
+    let known = voted.max(written);
+    let vote = Vote { term: Term(known.0 + 1), node, committed: false };
+    if planted::is(Bug::TakeOverUnfenced) {
+        return Ok(Vote { term: known, ..vote });
     }
+    log.save_vote(vote).await?;
     Ok(vote)
 }
 

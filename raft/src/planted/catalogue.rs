@@ -151,7 +151,8 @@ bugs! {
         NotificationNotRepeated = "notification-not-repeated",
         /// A command of a primary that was deposed is carried out under the next one.
         EpochUnchecked = "epoch-unchecked",
-        /// One of two masters goes on alone without a vote that fences the other off.
+        /// One of two masters goes on alone without a vote that fences the other off, in a term that may be the other's. The
+        /// other's last entries then pass for its own.
         TakeOverUnfenced = "take-over-unfenced",
         /// One of two masters goes on alone whatever its log says of the other.
         TakeOverUnjudged = "take-over-unjudged",

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use quorate::transport::Link;
-use quorate::{Consistency, ReadError};
+use quorate::transport::{Link, LinkFaults};
+use quorate::{Consistency, ReadError, Role};
 
 use crate::common::{CALL, Command, Oracle, Seen, World, claims};
 
@@ -13,6 +13,7 @@ claims!(
     a_follower_answers_at_its_own_replica_and_sees_every_acknowledged_write,
     a_follower_whose_applies_lag_waits_for_them,
     a_new_leader_reads_what_its_predecessor_acknowledged,
+    a_new_leader_answers_no_read_before_it_has_applied_what_its_predecessor_acknowledged,
     a_voter_that_restarts_keeps_to_the_lease_that_it_acknowledged,
     a_local_read_promises_nothing_and_needs_nobody,
 );
@@ -85,8 +86,8 @@ async fn a_follower_whose_applies_lag_waits_for_them(world: World) {
     let leader = cluster.leader().await;
     let late = cluster.others(leader)[0];
     // Appends come late, questions and answers do not.
-    let slow = quorate::transport::LinkFaults::delayed(Duration::from_millis(80), Duration::from_millis(90));
-    cluster.network.set_faults(quorate::transport::Link::one(leader, late), slow);
+    let slow = LinkFaults::delayed(Duration::from_millis(80), Duration::from_millis(90));
+    cluster.network.set_faults(Link::one(leader, late), slow);
     for value in 1..=5 {
         cluster.raise(leader, 1, value).await;
         let read = cluster.read(late, Consistency::LinearizableHere, 1, CALL).await.unwrap();
@@ -107,6 +108,30 @@ async fn a_new_leader_reads_what_its_predecessor_acknowledged(world: World) {
         let read = cluster.read(via, Consistency::LinearizableHere, 1, CALL).await.unwrap();
         assert_eq!(read.answer, value);
         cluster.start(old).await;
+    }
+}
+
+async fn a_new_leader_answers_no_read_before_it_has_applied_what_its_predecessor_acknowledged(world: World) {
+    let slow = LinkFaults::delayed(Duration::from_millis(20), Duration::from_millis(20));
+    for value in 1..=2 {
+        let cluster = world.cluster(3).await;
+        let old = cluster.leader().await;
+        let [heir, laggard] = cluster.others(old)[..] else { panic!("there are three nodes") };
+        cluster.network.cut(Link::one(old, laggard));
+        cluster.network.cut(Link::one(laggard, old));
+        for nth in 1..=5 {
+            cluster.raise(old, 2, nth).await;
+        }
+        // The heir has the write, and is cut off before it hears that the write is committed.
+        cluster.network.set_faults(Link::one(old, heir), slow);
+        cluster.raise(old, 1, value).await;
+        cluster.network.isolate(old);
+        cluster.network.set_faults(Link::ALL, slow);
+        let group = cluster.group(heir);
+        world.eventually("the heir leads", || group.status().leadership.role == Role::Leader).await;
+        // The laggard lacks a good deal: it confirms the leader sooner than it can acknowledge anything new.
+        let read = cluster.read(heir, Consistency::Linearizable, 1, CALL).await.unwrap();
+        assert_eq!((read.answer, read.proof.served_by), (value, heir));
     }
 }
 

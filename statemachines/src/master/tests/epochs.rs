@@ -53,6 +53,16 @@ fn the_audience_of_an_epoch_is_everybody_once() {
 }
 
 #[test]
+fn a_primary_that_asks_once_more_whether_its_epoch_has_begun_is_told_whom_to_tell() {
+    let mut log = Log::with_servers(&[("s1", 1)]);
+    log.term = 2;
+    // The first answer may have been lost, and nobody told.
+    let first = log.begin("n2");
+    assert!(matches!(&first, MasterReply::Began { audience, .. } if names(audience) == ["s1"]), "{first:?}");
+    assert_eq!(log.begin("n2"), first);
+}
+
+#[test]
 fn what_an_older_primary_took_changes_nothing() {
     let mut log = Log::with_servers(&[]);
     log.term = 2;
