@@ -31,6 +31,7 @@ use super::outcome::{TIMEOUT, json, malformed, read_failed, rejected, status_of,
 use super::proto::change_request::Change;
 use super::proto::quorate_server::{Quorate, QuorateServer};
 use super::proto::{self, change_reply, read_request};
+use super::views::{ViewStream, Views};
 use crate::kv::{KvClient, Reach, ScanRange};
 use crate::served::Served;
 
@@ -50,6 +51,7 @@ struct Parts {
     client: Arc<KvClient>,
     groups: Arc<Groups>,
     transport: Arc<GrpcTransport>,
+    views: Views,
     ending: watch::Sender<bool>,
 }
 
@@ -83,8 +85,8 @@ impl Api {
         transport: Arc<GrpcTransport>,
     ) -> Self {
         let node = NodeId(config.node.unwrap_or_default());
-        let ending = watch::channel(false).0;
-        Api(Arc::new(Parts { node, cluster: config.cluster, client, groups, transport, ending }))
+        let (views, ending) = (Views::default(), watch::channel(false).0);
+        Api(Arc::new(Parts { node, cluster: config.cluster, client, groups, transport, views, ending }))
     }
 
     /// Answers at `address`.
@@ -334,6 +336,20 @@ impl Quorate for Api {
             applied: reply.proof.applied.map(|index| index.0),
             redirected: reply.proof.redirected,
         }))
+    }
+
+    async fn tables(&self, _: Request<proto::TablesRequest>) -> Result<Response<proto::TablesReply>, Status> {
+        Ok(Response::new(proto::TablesReply { groups: self.0.groups.fixed().tables().to_vec() }))
+    }
+
+    type ViewStream = ViewStream;
+
+    async fn view(&self, request: Request<proto::ViewRequest>) -> Result<Response<ViewStream>, Status> {
+        let request = request.into_inner();
+        let group = self.machine(&request.group)?;
+        let shards = group.typed().downcast_ref::<Served<KvMachine>>();
+        let shards = shards.ok_or_else(|| malformed(format!("group {} has no shards", request.group)))?;
+        self.0.views.open(shards, self.0.node, request).await.map(Response::new)
     }
 
     async fn join(&self, request: Request<proto::JoinRequest>) -> Result<Response<proto::Numbered>, Status> {

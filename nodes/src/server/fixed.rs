@@ -11,7 +11,7 @@ use quorate::{GroupId, GroupOptions, Host, NodeId};
 use super::config::ServerConfig;
 use super::groups::Stores;
 use super::hosted::Hosted;
-use super::machines::{GroupConfig, Kinds, start_all};
+use super::machines::{GroupConfig, Kinds, TABLES, start_all};
 use super::masters::{MASTERS, MASTERS_NAME, MastersConfig, Role};
 use super::memory::Memory;
 use crate::hosting::Hosting;
@@ -43,6 +43,7 @@ pub(crate) fn fixed_groups(config: &ServerConfig) -> Vec<FixedGroup> {
 /// As a server runs them.
 pub(super) struct Fixed {
     groups: Vec<FixedGroup>,
+    tables: Vec<String>,
     masters: Option<Role>,
     machines: BTreeMap<String, Arc<dyn Hosted>>,
     hostings: Vec<Arc<Hosting>>,
@@ -78,7 +79,8 @@ impl Fixed {
         };
         let machines = start_all(kinds, host, || hosting(config.options()), every).await?;
         let hostings = hostings.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(Fixed { groups, masters, machines, hostings })
+        let tables = config.groups.iter().filter(|group| group.machine == TABLES).map(|group| group.name.clone());
+        Ok(Fixed { groups, tables: tables.collect(), masters, machines, hostings })
     }
 
     /// The masters, if there are any.
@@ -89,6 +91,11 @@ impl Fixed {
     /// A group of one of the program's own machines.
     pub(super) fn machine(&self, name: &str) -> Option<Arc<dyn Hosted>> {
         self.machines.get(name).cloned()
+    }
+
+    /// The groups of shards of tables, in the order of the configuration.
+    pub(super) fn tables(&self) -> &[String] {
+        &self.tables
     }
 
     /// What they are called, and where they are.

@@ -1,5 +1,6 @@
 //! A group of whatever machine, as operators and programs speak of it: by its name, in bytes.
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -57,6 +58,9 @@ pub(super) trait Hosted: Send + Sync {
         query: &[u8],
         timeout: Duration,
     ) -> Result<ReadReply<Bytes>, ReadError>;
+
+    /// The group as it is typed: a [`Served`].
+    fn typed(&self) -> &dyn Any;
 }
 
 fn undecodable(error: impl ToString) -> Rejected {
@@ -126,6 +130,10 @@ impl<M: StateMachine> Hosted for Served<M> {
             None => self.remote().read(consistency, &query, timeout, None).await,
         }?;
         Ok(ReadReply { answer: encode(&answer), proof })
+    }
+
+    fn typed(&self) -> &dyn Any {
+        self
     }
 }
 

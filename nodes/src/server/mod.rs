@@ -6,6 +6,7 @@
 //!   makes a group's nodes those that it is to have. `memory`: what a node knows of its cluster from an earlier life.
 //! - `fixed`: groups that the configuration file names: the masters ([`masters`]), and those of machines that a program brings
 //!   along ([`ServerBuilder`]). `hosted`: any group, in bytes.
+//! - `views`: a shard at one moment, for whoever keeps a copy of it; [`ShardCopies`] does.
 //! - `compare`: replicas compare their states now and then.
 //! - `api`: what clients ask, `multiplex` many at a time; `nodes`: what they ask of
 //!   the cluster's nodes; `copy`: a group's content for a backup. `http`: what operators look at.
@@ -41,8 +42,10 @@ mod reach;
 mod recover;
 mod run;
 mod servers;
+mod shard_copy;
 mod stream;
 mod trust;
+mod views;
 
 pub(crate) use fixed::{FixedGroup, fixed_groups};
 pub(crate) use groups::{CONTROLLER, CONTROLLER_NAME, group_id};
@@ -60,6 +63,7 @@ pub use node::{Server, Start};
 pub use reach::GroupReach;
 pub use recover::{RecoverFlags, recover};
 pub use run::{run, run_with};
+pub use shard_copy::{ShardCopies, ShardCopy, tables};
 pub use stream::CallStream;
 pub use trust::{ClientTls, ClientsTls};
 

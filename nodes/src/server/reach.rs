@@ -81,6 +81,14 @@ fn refused(status: &Status) -> Rejected {
     }
 }
 
+/// What a failed read came to.
+pub(super) fn unread(status: &Status, timeout: Duration) -> ReadError {
+    match status.code() {
+        Code::DeadlineExceeded => ReadError::Deadline(timeout),
+        _ => refused(status).into(),
+    }
+}
+
 #[async_trait]
 impl<M: StateMachine> Reach<M> for GroupReach<M> {
     async fn write(
@@ -122,8 +130,7 @@ impl<M: StateMachine> Reach<M> for GroupReach<M> {
                 let answer = decode(&reply.answer).map_err(|error| Rejected::Invalid(error.to_string()))?;
                 Ok(ReadReply { answer, proof: proof(&reply) })
             }
-            Err(status) if status.code() == Code::DeadlineExceeded => Err(ReadError::Deadline(timeout)),
-            Err(status) => Err(refused(&status).into()),
+            Err(status) => Err(unread(&status, timeout)),
         }
     }
 

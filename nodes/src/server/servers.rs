@@ -53,8 +53,17 @@ impl Servers {
 
     /// The server of one attempt: the one that answered last, then the others.
     pub(super) fn nth(&self, attempt: usize) -> QuorateClient<Channel> {
-        let at = self.good.load(Ordering::Relaxed).wrapping_add(attempt) % self.all.len();
-        self.all[at].clone()
+        self.all[self.place(attempt)].clone()
+    }
+
+    /// Which one that is.
+    pub(super) fn place(&self, attempt: usize) -> usize {
+        self.good.load(Ordering::Relaxed).wrapping_add(attempt) % self.all.len()
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
     }
 
     /// The server of that attempt is the one to ask first from now on.

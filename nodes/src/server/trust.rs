@@ -43,7 +43,7 @@ impl ClientsTls {
 }
 
 /// What a client accepts, and shows.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientTls {
     // The names within clap are longer than the flags: these go with commands that have a `key` of their own.
     /// The certificate (PEM) of the authority whose servers are trusted. Without it, servers are spoken to in the clear.

@@ -31,7 +31,7 @@ impl Request {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(crate) fn of_body(src: &str, dest: &str, text: &str) -> Result<Request, ErrorReply> {
+    pub fn of_body(src: &str, dest: &str, text: &str) -> Result<Request, ErrorReply> {
         let (dest, kind, body) =
             well_formed(&Some(dest.into()), serde_json::from_str(text)).map_err(ErrorReply::malformed)?;
         Ok(Request { src: src.into(), dest, msg_id: None, kind, body, text: text.into() })

@@ -59,6 +59,11 @@ impl Reply {
         serde_json::from_str::<serde_json::Map<_, _>>(&format!("{{{fields}}}")).ok()?.remove(name)
     }
 
+    /// The body of the message that answers a request of type `request` so, but for the numbers of its delivery.
+    pub fn body(request: &str, outcome: Result<Reply, ErrorReply>) -> String {
+        Answer::new(request, outcome).body()
+    }
+
     /// The same with one more field whose value is JSON text already. Text that is not JSON becomes a string.
     pub fn json_text(mut self, name: &str, text: &str) -> Self {
         match serde_json::from_str::<&RawValue>(text) {

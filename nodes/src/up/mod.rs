@@ -20,7 +20,7 @@ use tonic::transport::Endpoint;
 use crate::backup::restore_node;
 use crate::server::proto::quorate_client::QuorateClient;
 use crate::server::proto::{ConfigurationRequest, Group, JoinRequest};
-use crate::server::{MastersConfig, NodeAddress, ServerConfig, claim};
+use crate::server::{GroupConfig, MastersConfig, NodeAddress, ServerConfig, TABLES, claim};
 
 const CONFIG: &str = "quorate.toml";
 
@@ -51,6 +51,9 @@ pub struct UpFlags {
     /// How many of a new cluster's nodes are masters, the first ones.
     #[arg(long, default_value_t = 0)]
     masters: u64,
+    /// How many groups of shards of tables a new cluster has, `s1` and so on, each on three of the nodes: for SQL.
+    #[arg(long, default_value_t = 0)]
+    tables: u64,
     /// How many shards a new cluster has.
     #[arg(long, default_value_t = 16)]
     shards: u32,
@@ -75,7 +78,7 @@ struct Node {
 impl UpFlags {
     /// A new cluster to be measured: one group on three nodes, which stay dead if they die.
     pub(crate) fn bench(dir: PathBuf, port: u16) -> Self {
-        UpFlags { dir, nodes: 3, groups: 1, masters: 0, shards: 16, port, from: None, no_restart: true }
+        UpFlags { dir, nodes: 3, groups: 1, masters: 0, tables: 0, shards: 16, port, from: None, no_restart: true }
     }
 }
 
@@ -83,6 +86,8 @@ impl UpFlags {
 pub(crate) struct Local {
     dir: PathBuf,
     nodes: Vec<Node>,
+    /// Whether there are tables.
+    tables: bool,
 }
 
 impl Local {
@@ -96,7 +101,8 @@ impl Local {
             true => read(&path)?,
             false => make(flags, &path).await?,
         };
-        let mut local = Local { dir: flags.dir.clone(), nodes: Vec::new() };
+        let tables = config.groups.iter().any(|group| group.machine == TABLES);
+        let mut local = Local { dir: flags.dir.clone(), nodes: Vec::new(), tables };
         for address in &config.nodes {
             local.nodes.push(Node { address: address.clone(), child: Some(start(&flags.dir, address)?) });
         }
@@ -145,7 +151,11 @@ impl Local {
             let http = http.map(|http| format!(", http://{http}/ for operators")).unwrap_or_default();
             println!("node {id}: clients at {client}{http}, process {}", pid(node));
         }
-        println!("try: quorate ctl --servers {} status", self.servers().join(","));
+        let servers = self.servers().join(",");
+        println!("try: quorate ctl --servers {servers} status");
+        if self.tables {
+            println!("try: quorate-sql --servers {servers} query \"CREATE TABLE t (id INT PRIMARY KEY, name TEXT)\"");
+        }
     }
 
     /// Ends all nodes in good order; one that takes too long is killed.
@@ -206,12 +216,14 @@ async fn make(flags: &UpFlags, path: &Path) -> anyhow::Result<ServerConfig> {
         let port = u16::try_from(u64::from(flags.port) + offset + nth).unwrap_or(u16::MAX);
         SocketAddr::from((Ipv4Addr::LOCALHOST, port))
     };
+    let ids: Vec<u64> = (1..=flags.nodes).collect();
     let node = |nth| NodeAddress { id: nth + 1, client: at(0, nth), peer: at(100, nth), http: Some(at(200, nth)) };
     let config = ServerConfig {
         // TOML's numbers have a sign.
         cluster: RealEnv.random() >> 1,
         masters: (flags.masters > 0)
             .then(|| MastersConfig { nodes: (1..=flags.masters).collect(), ..Default::default() }),
+        groups: (0..flags.tables).map(|nth| tables(nth, &ids)).collect(),
         nodes: (0..flags.nodes).map(node).collect(),
         ..ServerConfig::default()
     };
@@ -226,6 +238,17 @@ async fn make(flags: &UpFlags, path: &Path) -> anyhow::Result<ServerConfig> {
     }
     std::fs::write(path, toml::to_string(&config)?).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(config)
+}
+
+/// The nodes of the nth group: three, if there are so many.
+fn three(nth: u64, ids: &[u64]) -> Vec<u64> {
+    let skip = usize::try_from(nth).unwrap_or_default() % ids.len();
+    ids.iter().cycle().skip(skip).take(ids.len().min(3)).copied().collect()
+}
+
+/// The nth group of shards of tables.
+fn tables(nth: u64, ids: &[u64]) -> GroupConfig {
+    GroupConfig { name: format!("s{}", nth + 1), machine: TABLES.to_owned(), nodes: three(nth, ids) }
 }
 
 fn data_dir(dir: &Path, node: u64) -> PathBuf {
@@ -298,11 +321,7 @@ async fn node_ready(
             return Ok(());
         }
         let ids: Vec<u64> = config.nodes.iter().map(|node| node.id).collect();
-        let groups = (0..flags.groups).map(|nth| {
-            let skip = usize::try_from(nth).unwrap_or_default() % ids.len();
-            let nodes = ids.iter().cycle().skip(skip).take(ids.len().min(3)).copied().collect();
-            Group { name: format!("g{}", nth + 1), nodes }
-        });
+        let groups = (0..flags.groups).map(|nth| Group { name: format!("g{}", nth + 1), nodes: three(nth, &ids) });
         let join = JoinRequest { groups: groups.collect(), shards: flags.shards };
         // Whether it was made or not, the next look shows it.
         if let Err(status) = client.join(join).await {

@@ -2,24 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use datafusion::arrow::record_batch::RecordBatch;
 use quorate::types::Index;
 use quorate::{Consistency, ReadError};
 use quorate_nodes::embedded::{EmbeddedGroup, Power};
+use quorate_nodes::kv::Reach;
 use quorate_statemachines::ShardId;
-use quorate_statemachines::kv::{Json, KvMachine};
+use quorate_statemachines::kv::KvMachine;
 use tokio::time::Instant;
 
-use super::cache::{Cache, CacheOptions, Keys};
-use super::{ReadConsistency, ShardData, ShardError, ShardView};
-use crate::rows::{CATALOGUE, DROPPED, catalogue_key};
-use crate::schema::{TableId, TableSchema};
+use super::cache::{Cache, CacheOptions};
+use super::{KvView, ReadConsistency, ShardData, ShardError, ShardStore, ShardView};
 
 /// How long to wait before a shard without a leader is asked again.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -53,39 +50,6 @@ impl KvShardData {
     /// The group that serves it.
     pub fn group(&self) -> &Arc<EmbeddedGroup<KvMachine>> {
         &self.group
-    }
-
-    /// Which shard it is.
-    pub fn shard(&self) -> ShardId {
-        self.shard
-    }
-
-    /// The shard at one moment, with its single values.
-    ///
-    /// # Errors
-    /// [`ShardError`] when there is none by the deadline.
-    pub async fn look(&self, consistency: ReadConsistency, deadline: Instant) -> Result<Arc<KvView>, ShardError> {
-        let mut failure = ShardError::Timeout;
-        loop {
-            let candidates = self.candidates(consistency);
-            if candidates.is_empty() && self.all_stopped() {
-                return Err(ShardError::Unavailable("all replicas are stopped".into()));
-            }
-            for (replica, consistency) in candidates {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Err(failure);
-                }
-                match self.look_at(replica, consistency, left.min((left / 2).max(PATIENCE_MIN))).await {
-                    Ok(view) => return Ok(view),
-                    Err(error) => failure = error,
-                }
-            }
-            if Instant::now() + PAUSE >= deadline {
-                return Err(failure);
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
     }
 
     /// Which replicas to ask, and how.
@@ -143,65 +107,37 @@ impl ShardData for KvShardData {
     }
 }
 
-/// A shard at one moment.
-#[derive(Debug)]
-pub struct KvView {
-    keys: Keys,
-    applied: Index,
-    tables: BTreeMap<Arc<str>, Arc<TableSchema>>,
-    cache: Arc<Cache>,
-}
-
-impl KvView {
-    fn new(keys: Keys, applied: Index, cache: Arc<Cache>) -> Result<Self, ShardError> {
-        let mut tables = BTreeMap::new();
-        let declarations = keys.range::<_, str>((Bound::Included(CATALOGUE), Bound::Unbounded));
-        for (key, value) in declarations.take_while(|(key, _)| key.starts_with(CATALOGUE)) {
-            let table: TableSchema = serde_json::from_str(value.text())
-                .map_err(|error| ShardError::Failed(format!("the declaration {key} is damaged: {error}")))?;
-            tables.insert(Arc::clone(&table.name), Arc::new(table));
+#[async_trait]
+impl ShardStore for KvShardData {
+    async fn look(&self, consistency: ReadConsistency, deadline: Instant) -> Result<Arc<KvView>, ShardError> {
+        let mut failure = ShardError::Timeout;
+        loop {
+            let candidates = self.candidates(consistency);
+            if candidates.is_empty() && self.all_stopped() {
+                return Err(ShardError::Unavailable("all replicas are stopped".into()));
+            }
+            for (replica, consistency) in candidates {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(failure);
+                }
+                match self.look_at(replica, consistency, left.min((left / 2).max(PATIENCE_MIN))).await {
+                    Ok(view) => return Ok(view),
+                    Err(error) => failure = error,
+                }
+            }
+            if Instant::now() + PAUSE >= deadline {
+                return Err(failure);
+            }
+            tokio::time::sleep(PAUSE).await;
         }
-        Ok(KvView { keys, applied, tables, cache })
     }
 
-    /// A key's value.
-    pub fn get(&self, key: &str) -> Option<&Json> {
-        self.keys.get(key)
+    fn shard(&self) -> ShardId {
+        self.shard
     }
 
-    /// What a change of a table's rows rests on: the table's declaration, as it is here.
-    pub fn declaration(&self, table: &str) -> Option<&Json> {
-        self.keys.get(&*catalogue_key(table))
-    }
-
-    /// Keys that begin with `prefix`, in their order.
-    pub fn keys_of<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Arc<str>> + 'a {
-        let keys = self.keys.range::<_, str>((Bound::Included(prefix), Bound::Unbounded)).map(|(key, _)| key);
-        keys.take_while(move |key| key.starts_with(prefix))
-    }
-
-    /// The dropped tables of which rows may be left.
-    pub fn dropped(&self) -> Vec<TableId> {
-        let names = self.keys_of(DROPPED).filter_map(|key| key.strip_prefix(DROPPED));
-        names.map(|name| TableId(name.into())).collect()
-    }
-
-    /// How many rows the replica's cache has decoded so far, and how many bytes it holds.
-    pub fn cache_use(&self) -> (u64, usize) {
-        (self.cache.rows_decoded(), self.cache.bytes())
-    }
-}
-
-impl ShardView for KvView {
-    fn tables(&self) -> Vec<Arc<TableSchema>> {
-        self.tables.values().cloned().collect()
-    }
-
-    fn table(&self, name: &str) -> Option<Arc<TableSchema>> {
-        self.tables.get(name).cloned()
-    }
-
-    fn batches(&self, table: &TableSchema) -> Result<Arc<[RecordBatch]>, ShardError> {
-        self.cache.batches(&self.keys, self.applied, table)
+    fn reach(&self) -> &dyn Reach<KvMachine> {
+        self.group.as_ref()
     }
 }

@@ -4,16 +4,24 @@
 
 mod cache;
 mod local;
+mod remote;
+mod view;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use datafusion::arrow::record_batch::RecordBatch;
+use quorate_nodes::kv::Reach;
+use quorate_statemachines::ShardId;
+use quorate_statemachines::kv::KvMachine;
 use tokio::time::Instant;
 
 pub use self::cache::CacheOptions;
-pub use self::local::{KvShardData, KvView};
+pub use self::local::KvShardData;
+pub use self::remote::ServerShard;
+pub use self::view::KvView;
 use crate::schema::TableSchema;
 
 /// One shard's rows, wherever they are.
@@ -21,6 +29,27 @@ use crate::schema::TableSchema;
 pub trait ShardData: Send + Sync {
     /// The shard at one moment, as fresh as `consistency` asks, or why there is none by the deadline.
     async fn view(&self, consistency: ReadConsistency, deadline: Instant) -> Result<Arc<dyn ShardView>, ShardError>;
+}
+
+/// A shard that is written to as well.
+#[async_trait]
+pub trait ShardStore: ShardData + fmt::Debug {
+    /// The shard at one moment, with its single values.
+    ///
+    /// # Errors
+    /// [`ShardError`] when there is none by the deadline.
+    async fn look(&self, consistency: ReadConsistency, deadline: Instant) -> Result<Arc<KvView>, ShardError>;
+
+    /// Which shard it is.
+    fn shard(&self) -> ShardId;
+
+    /// The way to its group.
+    fn reach(&self) -> &dyn Reach<KvMachine>;
+
+    /// About how many bytes of keys and values one statement may change here.
+    fn part_bytes_max(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// How fresh a view must be.

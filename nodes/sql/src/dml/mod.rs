@@ -35,7 +35,7 @@ use tokio::time::Instant;
 pub use self::error::{PartOutcome, StatementError};
 use self::evaluate::Evaluator;
 use self::parts::Run;
-use crate::data::{KvShardData, KvView, ReadConsistency, ShardView};
+use crate::data::{KvView, ReadConsistency, ShardStore, ShardView};
 use crate::schema::TableSchema;
 
 /// A shard by its name.
@@ -44,7 +44,7 @@ pub struct Shard {
     /// Its name.
     pub name: String,
     /// Its rows.
-    pub data: Arc<KvShardData>,
+    pub data: Arc<dyn ShardStore>,
 }
 
 /// Carries statements out. Shared by all callers of a process.

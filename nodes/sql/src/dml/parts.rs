@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use quorate_nodes::kv::{BatchPart, BatchWriter, Decided, KvError, Reach, StatementNumber};
-use quorate_statemachines::kv::{Batch, BatchOutcome, KvMachine};
+use quorate_nodes::kv::{BatchPart, BatchWriter, Decided, KvError, StatementNumber};
+use quorate_statemachines::kv::{Batch, BatchOutcome, Json};
 use tokio::time::Instant;
 
 use super::error::PartOutcome;
@@ -80,8 +80,7 @@ impl Run<'_> {
 
     fn part(&self, shard: usize) -> BatchPart<'_> {
         let data = &self.shards[shard].data;
-        let group: &dyn Reach<KvMachine> = data.group().as_ref();
-        self.writer.part(self.number, data.shard(), group, self.digest, self.left())
+        self.writer.part(self.number, data.shard(), data.reach(), self.digest, self.left())
     }
 
     async fn one(
@@ -138,6 +137,11 @@ impl Run<'_> {
         let (work, digest) = (Arc::clone(work), self.digest);
         let batch = tokio::task::spawn_blocking(move || work.part(shard, &view)).await;
         let batch = batch.map_err(|error| StatementError::Unavailable(error.to_string()))??;
+        let (bytes, max) = (batch.as_ref().map_or(0, bytes_of), self.shards[shard].data.part_bytes_max());
+        if bytes > max {
+            let text = format!("the statement changes {bytes} bytes of one shard, which takes {max} at once: split it");
+            return Err(StatementError::Invalid(text));
+        }
         Ok(batch.map(|batch| Batch { statement: digest, ..batch }))
     }
 
@@ -184,6 +188,17 @@ impl Run<'_> {
         let shards = parts.iter().map(|(shard, part)| (self.shards[*shard].name.clone(), outcome(part))).collect();
         Err(StatementError::Partial { rows, shards, text: worst.to_string() })
     }
+}
+
+/// About how long a batch is on its way.
+fn bytes_of(batch: &Batch) -> usize {
+    /// Digests, lengths, marks.
+    const BESIDES: usize = 32;
+    let checks = batch.checks.iter().map(|check| check.key.len() + BESIDES);
+    let value = |value: &Json| value.text().len();
+    let changes =
+        batch.changes.iter().map(|change| change.key.len() + change.value.as_ref().map_or(0, value) + BESIDES);
+    checks.chain(changes).sum()
 }
 
 fn kept(decided: Decided, work: &Arc<dyn Work>) -> Result<Kept, StatementError> {

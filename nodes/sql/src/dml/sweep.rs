@@ -5,8 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_nodes::kv::Reach;
-use quorate_statemachines::kv::{Batch, Change, Check, Expect, KvCommand, KvMachine};
+use quorate_statemachines::kv::{Batch, Change, Check, Expect, KvCommand};
 use tokio::time::Instant;
 
 use super::{Dml, Shard};
@@ -40,9 +39,7 @@ async fn sweep_shard(shard: &Shard) {
     while let Ok(view) = shard.data.look(ReadConsistency::Linearizable, Instant::now() + STEP).await {
         let Some(id) = view.dropped().into_iter().next() else { return };
         let command = KvCommand::Batch { shard: shard.data.shard(), session: None, batch: step(&view, &id) };
-        let group: &Arc<_> = shard.data.group();
-        let group: &dyn Reach<KvMachine> = group.as_ref();
-        if let Err(error) = group.write(&command, STEP, 0).await {
+        if let Err(error) = shard.data.reach().write(&command, STEP, 0).await {
             tracing::debug!(shard = %shard.name, %error, "a dropped table's rows are left for later");
             return;
         }

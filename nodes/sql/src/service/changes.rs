@@ -15,14 +15,11 @@ use tokio::time::Instant;
 
 use super::outcome;
 use super::request::Scatter;
-use crate::data::{KvShardData, ReadConsistency};
+use crate::data::{ReadConsistency, ShardStore};
 use crate::dml::{Context, Dml, Select, Shard, StatementError};
 use crate::error::QueryError;
 use crate::plan::statement::parse;
 use crate::scatter::{Engine, Query};
-
-/// How often to look for rows of dropped tables.
-const SWEEP: Duration = Duration::from_secs(1);
 
 /// What carries statements out, and the queries in them.
 pub(super) struct Changes {
@@ -44,11 +41,17 @@ impl std::fmt::Debug for Changes {
 }
 
 impl Changes {
-    pub(super) fn new(env: Arc<dyn Env>, shards: Vec<(String, Arc<KvShardData>)>, engine: Arc<Engine>) -> Self {
+    /// Looks for rows of dropped tables every `sweep`.
+    pub(super) fn new(
+        env: Arc<dyn Env>,
+        shards: Vec<(String, Arc<dyn ShardStore>)>,
+        engine: Arc<Engine>,
+        sweep: Duration,
+    ) -> Self {
         let shards = shards.into_iter().map(|(name, data)| Shard { name, data }).collect();
         let dml = Arc::new(Dml::new(env, shards));
         let sweeper = Arc::clone(&dml);
-        let sweeping = tokio::spawn(async move { sweeper.sweep_forever(SWEEP).await });
+        let sweeping = tokio::spawn(async move { sweeper.sweep_forever(sweep).await });
         Changes { dml, engine, sweeping }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use quorate_nodes::embedded::ReplicaFault;
-use quorate_sql::data::{CacheOptions, ReadConsistency, ShardError, ShardView};
+use quorate_sql::data::{CacheOptions, ReadConsistency, ShardError, ShardStore, ShardView};
 use quorate_sql::rows::Cell;
 use tokio::time::Instant;
 
@@ -66,7 +66,7 @@ async fn followers_give_views_of_a_bounded_age_and_any_running_replica_a_lineari
     let cluster = Cluster::start(1, 3).await;
     cluster.changed("CREATE TABLE t (id INT PRIMARY KEY, n BIGINT)").await;
     cluster.changed(&insert(0..10)).await;
-    let data = &cluster.shards[0].data;
+    let data = &cluster.shards[0];
     let deadline = Instant::now() + PATIENCE;
     let view = data.look(ReadConsistency::Bounded(PATIENCE), deadline).await.unwrap();
     assert_eq!(view.tables().len(), 1);
@@ -79,7 +79,7 @@ async fn followers_give_views_of_a_bounded_age_and_any_running_replica_a_lineari
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_shard_says_so_at_once_and_a_paused_one_when_the_time_is_up() {
     let cluster = Cluster::start(1, 3).await;
-    let data = &cluster.shards[0].data;
+    let data = &cluster.shards[0];
     for replica in 0..3 {
         data.group().fault(replica, ReplicaFault::Pause).await.unwrap();
     }

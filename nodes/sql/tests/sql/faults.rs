@@ -60,7 +60,7 @@ fn killer(cluster: &Arc<Cluster>, over: &Arc<AtomicBool>, seed: u64) -> tokio::t
         while !over.load(Ordering::Relaxed) {
             let shard = random.random_range(0..cluster.shards.len());
             let stopped = cluster.stop_leader(shard).await;
-            cluster.shards[shard].data.group().led(PATIENCE).await;
+            cluster.shards[shard].group().led(PATIENCE).await;
             cluster.start_replica(shard, stopped).await;
         }
     })

@@ -1,7 +1,7 @@
 //! Tests of scatter-gather SQL, in one binary because DataFusion is slow to link.
 //!
 //! `selects`: answers and what travelled, against a single engine. `failing`: shards and statements that fail. `json`:
-//! values. `killing`: queries while leaders die. `binaries`: the process, its samples and transcripts. `documented`: docs. `data`, `dml`,
+//! values. `killing`: queries while leaders die. `servers`: shards on servers. `binaries`: the process, its samples and transcripts. `documented`: docs. `data`, `dml`,
 //! `encoding`, `faults`: rows, and statements that change them, over the groups of `shards`.
 
 mod binaries;
@@ -16,6 +16,7 @@ mod killing;
 mod memory;
 mod rows;
 mod selects;
+mod servers;
 mod shards;
 mod support;
 

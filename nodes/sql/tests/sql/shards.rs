@@ -12,7 +12,7 @@ use quorate::sessions::Stamp;
 use quorate::types::ClientId;
 use quorate_nodes::embedded::{EmbeddedGroup, ReplicaFault, World};
 use quorate_nodes::kv::{DirectClient, Target};
-use quorate_sql::data::{CacheOptions, KvShardData, KvView, ReadConsistency, ShardView};
+use quorate_sql::data::{CacheOptions, KvShardData, KvView, ReadConsistency, ShardStore, ShardView};
 use quorate_sql::dml::{Affected, Context, Dml, Shard, StatementError};
 use quorate_sql::rows::{Cell, row_at};
 use quorate_statemachines::kv::{Configure, Configured, KvMachine};
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Cluster {
-    pub(crate) shards: Vec<Shard>,
+    pub(crate) shards: Vec<Arc<KvShardData>>,
     pub(crate) dml: Arc<Dml>,
 }
 
@@ -62,10 +62,13 @@ impl Cluster {
             let target = Target { gid: &gid, group: group.as_ref() };
             let (configured, _) = client.configure(target, &config, PATIENCE).await.expect("a configuration");
             assert!(matches!(configured, Configured::Applied | Configured::SameAgain));
-            let data = Arc::new(KvShardData::new(group, shard, cache));
-            shards.push(Shard { name: format!("s{}", shard.0 + 1), data });
+            shards.push(Arc::new(KvShardData::new(group, shard, cache)));
         }
-        let dml = Arc::new(Dml::new(Arc::clone(world.env()), shards.clone()));
+        let named = |data: &Arc<KvShardData>| {
+            let name = format!("s{}", data.shard().0 + 1);
+            Shard { name, data: Arc::<KvShardData>::clone(data) }
+        };
+        let dml = Arc::new(Dml::new(Arc::clone(world.env()), shards.iter().map(named).collect()));
         Cluster { shards, dml }
     }
 
@@ -86,7 +89,7 @@ impl Cluster {
 
     pub(crate) async fn view(&self, shard: usize) -> Arc<KvView> {
         let deadline = Instant::now() + PATIENCE;
-        self.shards[shard].data.look(ReadConsistency::Linearizable, deadline).await.expect("a view")
+        self.shards[shard].look(ReadConsistency::Linearizable, deadline).await.expect("a view")
     }
 
     /// All rows of a table by their first column's integer.
@@ -104,23 +107,23 @@ impl Cluster {
 
     /// Crashes the leader of a shard; the replica to start again.
     pub(crate) async fn stop_leader(&self, shard: usize) -> usize {
-        let group = self.shards[shard].data.group();
+        let group = self.shards[shard].group();
         let leader = group.led(PATIENCE).await.expect("a leader");
         group.fault(leader, ReplicaFault::Stop).await.expect("a stop");
         leader
     }
 
     pub(crate) async fn start_replica(&self, shard: usize, replica: usize) {
-        self.shards[shard].data.group().fault(replica, ReplicaFault::Start).await.expect("a start");
+        self.shards[shard].group().fault(replica, ReplicaFault::Start).await.expect("a start");
     }
 
     pub(crate) async fn stop_shard(&self, shard: usize) {
-        self.shards[shard].data.group().shutdown().await;
+        self.shards[shard].group().shutdown().await;
     }
 
     pub(crate) async fn shutdown(self) {
         for shard in &self.shards {
-            shard.data.group().shutdown().await;
+            shard.group().shutdown().await;
         }
     }
 }
