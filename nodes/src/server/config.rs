@@ -65,6 +65,9 @@ pub struct ServerConfig {
     pub groups: Vec<GroupConfig>,
     /// The nodes that the cluster begins with. Later ones are told by `quorate ctl add-node`, and all of them are remembered.
     pub nodes: Vec<NodeAddress>,
+    /// What flags alone say.
+    #[serde(skip)]
+    pub apart: Apart,
 }
 
 /// Where a node is.
@@ -117,6 +120,20 @@ pub struct ServerFlags {
     /// The node ends when its standard input does.
     #[arg(long)]
     pub until_input_ends: bool,
+    /// How this node differs from what the others take it for.
+    #[command(flatten)]
+    pub apart: Apart,
+}
+
+/// How a node differs from what the others take it for.
+#[derive(Args, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Apart {
+    /// Where this node listens for its peers, if that is not where they find it: behind a proxy, say.
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen_peer: Option<SocketAddr>,
+    /// By how many milliseconds this node's wall clock is wrong. For tests.
+    #[arg(long, value_name = "MS", hide = true, allow_negative_numbers = true, default_value_t = 0)]
+    pub clock_offset_ms: i64,
 }
 
 impl ServerFlags {
@@ -129,6 +146,7 @@ impl ServerFlags {
             init: false,
             join: false,
             until_input_ends: false,
+            apart: Apart::default(),
         }
     }
 }
@@ -144,6 +162,7 @@ impl ServerConfig {
         let mut config: ServerConfig = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
         config.node = flags.node.or(config.node);
         config.data_dir = flags.data_dir.clone().or(config.data_dir);
+        config.apart = flags.apart;
         let (dir, node) = (path.parent().unwrap_or(Path::new("")), config.node);
         let node = node.map(|node| node.to_string()).unwrap_or_default();
         let at = |file: &str| dir.join(file.replace("{node}", &node));
@@ -267,6 +286,7 @@ mod tests {
             init: false,
             join: false,
             until_input_ends: false,
+            apart: Apart::default(),
         })
     }
 

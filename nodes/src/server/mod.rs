@@ -46,6 +46,7 @@ mod shard_copy;
 mod stream;
 mod trust;
 mod views;
+mod wrong_clock;
 
 pub(crate) use fixed::{FixedGroup, fixed_groups};
 pub(crate) use groups::{CONTROLLER, CONTROLLER_NAME, group_id};
@@ -55,7 +56,7 @@ pub(crate) use identity::{claim, claim_filled};
 pub(crate) use outcome::is_unknown;
 
 pub use client::{Client, ClientError};
-pub use config::{NodeAddress, ServerConfig, ServerFlags, TlsFiles, make_certs};
+pub use config::{Apart, NodeAddress, ServerConfig, ServerFlags, TlsFiles, make_certs};
 pub use group_client::GroupClient;
 pub use machines::{GroupConfig, ServerBuilder, TABLES};
 pub use masters::{MasterError, MastersClient, MastersConfig, PrimaryChanges};

@@ -24,6 +24,7 @@ use super::http::{self, Http};
 use super::machines::{Kinds, ServerBuilder};
 use super::memory::Memory;
 use super::trust::ClientsTls;
+use super::wrong_clock::WrongClock;
 use super::{api, identity};
 use crate::kv::{Directory, KvClient, Reach};
 
@@ -78,7 +79,7 @@ impl Server {
         let address = config.address()?.clone();
         let node = NodeId(address.id);
         let dir = config.data_dir.clone().context("where is the data? (--data-dir)")?;
-        let (fs, env): (Arc<dyn Fs>, Arc<dyn Env>) = (Arc::new(RealFs), Arc::new(RealEnv));
+        let (fs, env): (Arc<dyn Fs>, Arc<dyn Env>) = (Arc::new(RealFs), clock(config));
         identity::claim(fs.as_ref(), &dir, config.cluster, address.id, start != Start::Again)?;
         let stores = open_stores(Arc::clone(&fs), Arc::clone(&env), &dir).await?;
         let log = Arc::clone(&stores.log);
@@ -106,8 +107,9 @@ impl Server {
             }
         }
         let inbound = Arc::<Host>::clone(&host);
-        let peers = GrpcServer::start(&transport, address.peer, inbound).await;
-        let peers = peers.with_context(|| format!("cannot listen for peers at {}", address.peer))?;
+        let listened = config.apart.listen_peer.unwrap_or(address.peer);
+        let peers = GrpcServer::start(&transport, listened, inbound).await;
+        let peers = peers.with_context(|| format!("cannot listen for peers at {listened}"))?;
 
         let founds = memory.founds_cluster(config, node);
         let fixed = Fixed::start(config, kinds, &host, &stores, &memory).await?;
@@ -171,6 +173,14 @@ impl Server {
             http.shutdown().await;
         }
         log.close().await;
+    }
+}
+
+/// The world as it is, but for a wall clock that a test has set wrong.
+fn clock(config: &ServerConfig) -> Arc<dyn Env> {
+    match config.apart.clock_offset_ms {
+        0 => Arc::new(RealEnv),
+        ms => Arc::new(WrongClock(ms)),
     }
 }
 

@@ -15,7 +15,7 @@ use quorate_statemachines::Gid;
 use quorate_statemachines::configlog::ConfigLog;
 use quorate_statemachines::master::MasterMachine;
 
-use super::config::{ServerConfig, ServerFlags};
+use super::config::{Apart, ServerConfig, ServerFlags};
 use super::groups::{CONTROLLER, CONTROLLER_NAME, Stores, group_id};
 use super::identity;
 use super::masters::{MASTERS, MASTERS_NAME};
@@ -48,7 +48,8 @@ pub struct RecoverFlags {
 /// When the node runs, or has nothing of the group; when the loss is not accepted.
 pub async fn recover(flags: &RecoverFlags) -> anyhow::Result<()> {
     let RecoverFlags { config, node, data_dir, group, accept_data_loss } = flags.clone();
-    let read = ServerFlags { config, node, data_dir, init: false, join: false, until_input_ends: false };
+    let apart = Apart::default();
+    let read = ServerFlags { config, node, data_dir, init: false, join: false, until_input_ends: false, apart };
     let config = ServerConfig::read(&read)?;
     let node = NodeId(config.address()?.id);
     let dir = config.data_dir.clone().context("where is the data? (--data-dir)")?;
