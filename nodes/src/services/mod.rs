@@ -5,7 +5,7 @@
 
 mod data;
 mod errors;
-mod late;
+pub mod late;
 pub mod master;
 pub mod presence;
 pub mod replica;
