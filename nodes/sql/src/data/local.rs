@@ -12,12 +12,13 @@ use datafusion::arrow::record_batch::RecordBatch;
 use quorate::types::Index;
 use quorate::{Consistency, ReadError};
 use quorate_nodes::embedded::{EmbeddedGroup, Power};
+use quorate_nodes::kv::Reach;
 use quorate_statemachines::ShardId;
 use quorate_statemachines::kv::{Json, KvMachine};
 use tokio::time::Instant;
 
 use super::cache::{Cache, CacheOptions, Keys};
-use super::{ReadConsistency, ShardData, ShardError, ShardView};
+use super::{ReadConsistency, ShardData, ShardError, ShardView, Sight, TableShard};
 use crate::rows::{CATALOGUE, DROPPED, catalogue_key};
 use crate::schema::{TableId, TableSchema};
 
@@ -143,17 +144,32 @@ impl ShardData for KvShardData {
     }
 }
 
+#[async_trait]
+impl TableShard for KvShardData {
+    fn shard(&self) -> ShardId {
+        self.shard
+    }
+
+    fn reach(&self) -> &dyn Reach<KvMachine> {
+        self.group.as_ref()
+    }
+
+    async fn see(&self, _: &Sight, deadline: Instant) -> Result<Arc<KvView>, ShardError> {
+        self.look(ReadConsistency::Linearizable, deadline).await
+    }
+}
+
 /// A shard at one moment.
 #[derive(Debug)]
 pub struct KvView {
-    keys: Keys,
-    applied: Index,
+    pub(super) keys: Keys,
+    pub(super) applied: Index,
     tables: BTreeMap<Arc<str>, Arc<TableSchema>>,
-    cache: Arc<Cache>,
+    pub(super) cache: Arc<Cache>,
 }
 
 impl KvView {
-    fn new(keys: Keys, applied: Index, cache: Arc<Cache>) -> Result<Self, ShardError> {
+    pub(super) fn new(keys: Keys, applied: Index, cache: Arc<Cache>) -> Result<Self, ShardError> {
         let mut tables = BTreeMap::new();
         let declarations = keys.range::<_, str>((Bound::Included(CATALOGUE), Bound::Unbounded));
         for (key, value) in declarations.take_while(|(key, _)| key.starts_with(CATALOGUE)) {

@@ -8,20 +8,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use quorate_nodes::kv::{BatchPart, BatchWriter, Decided, KvError, Reach, StatementNumber};
-use quorate_statemachines::kv::{Batch, BatchOutcome, KvMachine};
+use quorate_nodes::kv::{BatchPart, BatchWriter, Decided, KvError, StatementNumber};
+use quorate_statemachines::kv::{Batch, BatchOutcome};
 use tokio::time::Instant;
 
 use super::error::PartOutcome;
 use super::error::StatementError::{self, Unavailable};
 use super::{Affected, Shard};
-use crate::data::{KvView, ReadConsistency};
+use crate::data::{KvView, Sight};
 
 /// How often a part is worked out anew because rows changed meanwhile.
 pub(super) const CONFLICTS_MAX: usize = 10;
 
 /// How a statement's part follows from a shard's rows.
 pub(super) trait Work: Send + Sync + 'static {
+    /// What of the shard of this position it must see.
+    fn sight(&self, shard: usize) -> Sight {
+        let _ = shard;
+        Sight::Catalogue
+    }
+
     /// The part on the shard of this position, as its rows are now; `None` when there is nothing to do.
     fn part(&self, shard: usize, view: &KvView) -> Result<Option<Batch>, StatementError>;
 
@@ -80,8 +86,7 @@ impl Run<'_> {
 
     fn part(&self, shard: usize) -> BatchPart<'_> {
         let data = &self.shards[shard].data;
-        let group: &dyn Reach<KvMachine> = data.group().as_ref();
-        self.writer.part(self.number, data.shard(), group, self.digest, self.left())
+        self.writer.part(self.number, data.shard(), data.reach(), self.digest, self.left())
     }
 
     async fn one(
@@ -134,7 +139,7 @@ impl Run<'_> {
     }
 
     async fn worked_out(&self, shard: usize, work: &Arc<dyn Work>) -> WorkedOut {
-        let view = self.shards[shard].data.look(ReadConsistency::Linearizable, self.deadline).await?;
+        let view = self.shards[shard].data.see(&work.sight(shard), self.deadline).await?;
         let (work, digest) = (Arc::clone(work), self.digest);
         let batch = tokio::task::spawn_blocking(move || work.part(shard, &view)).await;
         let batch = batch.map_err(|error| StatementError::Unavailable(error.to_string()))??;

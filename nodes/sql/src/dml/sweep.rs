@@ -5,12 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_nodes::kv::Reach;
-use quorate_statemachines::kv::{Batch, Change, Check, Expect, KvCommand, KvMachine};
+use quorate_statemachines::kv::{Batch, Change, Check, Expect, KvCommand};
 use tokio::time::Instant;
 
 use super::{Dml, Shard};
-use crate::data::{KvView, ReadConsistency};
+use crate::data::{KvView, Sight};
 use crate::rows::{dropped_key, rows_prefix};
 use crate::schema::TableId;
 
@@ -37,12 +36,10 @@ impl Dml {
 
 async fn sweep_shard(shard: &Shard) {
     // A shard that does not answer is swept another time.
-    while let Ok(view) = shard.data.look(ReadConsistency::Linearizable, Instant::now() + STEP).await {
+    while let Ok(view) = shard.data.see(&Sight::Dropped(KEYS), Instant::now() + STEP).await {
         let Some(id) = view.dropped().into_iter().next() else { return };
         let command = KvCommand::Batch { shard: shard.data.shard(), session: None, batch: step(&view, &id) };
-        let group: &Arc<_> = shard.data.group();
-        let group: &dyn Reach<KvMachine> = group.as_ref();
-        if let Err(error) = group.write(&command, STEP, 0).await {
+        if let Err(error) = shard.data.reach().write(&command, STEP, 0).await {
             tracing::debug!(shard = %shard.name, %error, "a dropped table's rows are left for later");
             return;
         }

@@ -2,10 +2,12 @@
 //!
 //! Promises: an answer says which shards have no part in it; a statement that defines a table waits for everything above
 //! it and is waited for.
-//! Leaves out: shards in other processes.
+//! Leaves out: shards in other processes, which are those of [`ScatterNode`].
 
+mod apart;
 mod changes;
 mod cluster;
+mod flags;
 mod outcome;
 mod request;
 
@@ -16,10 +18,12 @@ use async_trait::async_trait;
 use quorate_nodes::services::ServiceOptions;
 use quorate_nodes::stdio::{Call, ErrorReply, Fault, Init, Plan, Reply, Request, Service};
 
+pub use self::apart::{Peers, ScatterNode, ScatterNodeOptions};
 use self::changes::Changes;
 use self::cluster::Cluster;
+pub use self::flags::{EngineArgs, parse_peers};
 use self::request::{Command, Scatter};
-use crate::data::KvShardData;
+use crate::data::{KvShardData, TableShard};
 use crate::plan::Kind;
 use crate::scatter::{Engine, EngineOptions, Query, Shard};
 
@@ -89,7 +93,8 @@ impl Service for Coordinator {
             };
             let engine = Engine::new(data.iter().map(shard).collect(), options.engine);
             let engine = engine.map_err(|error| ErrorReply::crash(format!("queries cannot be run: {error}")))?;
-            let changes = Changes::new(Arc::clone(cluster.env()), data, Arc::new(engine));
+            let tables = data.into_iter().map(|(name, data)| (name, data as Arc<dyn TableShard>)).collect();
+            let changes = Changes::new(Arc::clone(cluster.env()), tables, Arc::new(engine));
             Ok(Running { cluster, changes })
         });
         let running = started.await.unwrap_or_else(|error| Err(ErrorReply::crash(error.to_string())))?;
@@ -100,12 +105,7 @@ impl Service for Coordinator {
     async fn call(&self, command: Command, call: Call) -> Result<Reply, ErrorReply> {
         let Running { changes, .. } = self.running()?;
         let Command::Scatter(scatter) = command;
-        if matches!(scatter.kind, Kind::Change | Kind::Define) {
-            return changes.carry_out(scatter, call.deadline).await;
-        }
-        let Scatter { sql, params, timeout, require_all, consistency, .. } = scatter;
-        let query = Query { sql, params, consistency, timeout, deadline: call.deadline };
-        outcome::reply(changes.engine().query(query).await, require_all)
+        statement(changes, scatter, &call).await
     }
 
     async fn fault(&self, fault: Fault) -> Result<(), ErrorReply> {
@@ -117,4 +117,14 @@ impl Service for Coordinator {
             running.cluster.shutdown().await;
         }
     }
+}
+
+/// Carries a statement out.
+async fn statement(changes: &Changes, scatter: Scatter, call: &Call) -> Result<Reply, ErrorReply> {
+    if matches!(scatter.kind, Kind::Change | Kind::Define) {
+        return changes.carry_out(scatter, call.deadline).await;
+    }
+    let Scatter { sql, params, timeout, require_all, consistency, .. } = scatter;
+    let query = Query { sql, params, consistency, timeout, deadline: call.deadline };
+    outcome::reply(changes.engine().query(query).await, require_all)
 }

@@ -22,8 +22,13 @@ use tokio::time::Instant;
 /// Longer than anything takes that works.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A shard with all that can be done to it.
+pub(crate) struct Held {
+    pub(crate) data: Arc<KvShardData>,
+}
+
 pub(crate) struct Cluster {
-    pub(crate) shards: Vec<Shard>,
+    pub(crate) shards: Vec<Held>,
     pub(crate) dml: Arc<Dml>,
 }
 
@@ -47,7 +52,7 @@ impl Cluster {
     pub(crate) async fn with_cache(count: u32, replicas: usize, cache: CacheOptions) -> Self {
         let world = World::seeded(GroupOptions::default(), None);
         let client = DirectClient::new(Arc::clone(world.env()));
-        let mut shards = Vec::new();
+        let (mut shards, mut named) = (Vec::new(), Vec::new());
         for shard in (0..count).map(ShardId) {
             let group = EmbeddedGroup::start(&world, replicas, KvMachine::default).await.expect("a group");
             let config = Configure {
@@ -63,9 +68,10 @@ impl Cluster {
             let (configured, _) = client.configure(target, &config, PATIENCE).await.expect("a configuration");
             assert!(matches!(configured, Configured::Applied | Configured::SameAgain));
             let data = Arc::new(KvShardData::new(group, shard, cache));
-            shards.push(Shard { name: format!("s{}", shard.0 + 1), data });
+            named.push(Shard { name: format!("s{}", shard.0 + 1), data: Arc::clone(&data) as Arc<_> });
+            shards.push(Held { data });
         }
-        let dml = Arc::new(Dml::new(Arc::clone(world.env()), shards.clone()));
+        let dml = Arc::new(Dml::new(Arc::clone(world.env()), named));
         Cluster { shards, dml }
     }
 
