@@ -11,7 +11,7 @@ use crate::stdio::{ErrorReply, Init};
 
 /// Something that is being started.
 #[derive(Debug)]
-pub(super) struct Late<T>(watch::Receiver<State<T>>);
+pub struct Late<T>(watch::Receiver<State<T>>);
 
 #[derive(Debug)]
 enum State<T> {
@@ -42,7 +42,7 @@ impl<T: Send + Sync + 'static> Late<T> {
     ///
     /// # Errors
     /// Why it cannot be started, if that is known by then.
-    pub(super) async fn start(
+    pub async fn start(
         init: &Init,
         start: impl Future<Output = Result<T, ErrorReply>> + Send + 'static,
     ) -> Result<Self, ErrorReply> {
@@ -66,7 +66,7 @@ impl<T: Send + Sync + 'static> Late<T> {
     }
 
     /// It, if it has been started.
-    pub(super) fn now(&self) -> Option<Arc<T>> {
+    pub fn now(&self) -> Option<Arc<T>> {
         match &*self.0.borrow() {
             State::Started(started) => Some(Arc::clone(started)),
             State::Starting | State::Failed(_) => None,
@@ -77,7 +77,7 @@ impl<T: Send + Sync + 'static> Late<T> {
     ///
     /// # Errors
     /// Error 11 when it has not been started by the deadline, or cannot be.
-    pub(super) async fn by(&self, deadline: Instant) -> Result<Arc<T>, ErrorReply> {
+    pub async fn by(&self, deadline: Instant) -> Result<Arc<T>, ErrorReply> {
         let mut state = self.0.clone();
         let _ = timeout_at(deadline, state.wait_for(State::is_known)).await;
         let refused = |text: &str| ErrorReply::unavailable(text).reason("not_started");

@@ -8,7 +8,7 @@ mod errors;
 mod group_sessions;
 #[cfg(test)]
 mod group_sessions_tests;
-mod late;
+pub mod late;
 pub mod machine;
 pub mod master;
 pub mod presence;

@@ -142,6 +142,10 @@ fn arrive<S: Service>(
             }
             None
         }
+        Line::Request(request) if service.hears_peers() && service.is_own(&request.kind) => {
+            service.hear_own(request);
+            None
+        }
         Line::Request(request) => {
             let full = service.hears_peers() && !window.has_room();
             let slot = window.enter((request.src.clone(), request.dest.clone()), bytes);

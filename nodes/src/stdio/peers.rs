@@ -59,7 +59,7 @@ impl PeerLines {
 impl Carrier for PeerLines {
     fn send(&self, to: NodeId, record: Bytes) {
         if let Some(name) = self.names.get(&to) {
-            self.outbox.send_peer(&self.own, name, STANDARD.encode(record));
+            self.outbox.send_peer(&self.own, name, &STANDARD.encode(record));
         }
     }
 }

@@ -45,6 +45,18 @@ pub trait Service: Send + Sync + 'static {
         false
     }
 
+    /// Whether messages of this type are the service's own between nodes: then they are for [`Service::hear_own`] and get
+    /// no answer. Only where [`Service::hears_peers`].
+    fn is_own(&self, kind: &str) -> bool {
+        let _ = kind;
+        false
+    }
+
+    /// Takes a message of such a type; those that come before `init` are heard too. Must not block.
+    fn hear_own(&self, message: Request) {
+        let _ = message;
+    }
+
     /// Starts the service. Called again with the next `init` if it fails.
     async fn init(&self, init: Init) -> Result<(), ErrorReply>;
 

@@ -22,8 +22,8 @@ use super::window::Slot;
 pub(crate) enum Outgoing {
     /// To a client. The place that the request holds in the window is freed once the line has been written.
     Message { src: Arc<str>, dest: Arc<str>, in_reply_to: Option<Number>, answer: Answer, slot: Option<Slot> },
-    /// To another node. It has no number: clients see none missing.
-    Peer { src: Arc<str>, dest: Arc<str>, data: String },
+    /// To another node, with this body. It has no number: clients see none missing.
+    Peer { src: Arc<str>, dest: Arc<str>, body: String },
     /// Nothing follows.
     End,
 }
@@ -52,14 +52,19 @@ impl Outbox {
         self.send(Outgoing::Message { src: src.into(), dest: dest.into(), in_reply_to: None, answer, slot: None });
     }
 
-    /// Sends another node a message, unless too much waits already.
-    pub(crate) fn send_peer(&self, src: &Arc<str>, dest: &Arc<str>, data: String) {
-        let bytes = data.len();
+    /// Sends another node a record, whose `data` has nothing in it that JSON would have to escape.
+    pub(crate) fn send_peer(&self, src: &Arc<str>, dest: &Arc<str>, data: &str) {
+        self.send_body(src, dest, format!(r#"{{"type":"{PEER_MESSAGE}","data":"{data}"}}"#));
+    }
+
+    /// Sends another node a message with this body, a JSON object with its `type`, unless too much waits already.
+    pub fn send_body(&self, src: &Arc<str>, dest: &Arc<str>, body: String) {
+        let bytes = body.len();
         if self.peer_bytes.fetch_add(bytes, Ordering::Relaxed) > PEER_BYTES_MAX {
             self.peer_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return;
         }
-        self.send(Outgoing::Peer { src: Arc::clone(src), dest: Arc::clone(dest), data });
+        self.send(Outgoing::Peer { src: Arc::clone(src), dest: Arc::clone(dest), body });
     }
 
     pub(crate) fn send(&self, message: Outgoing) {
@@ -97,9 +102,10 @@ pub(crate) async fn write(queue: Queue, mut output: impl AsyncWrite + Unpin) -> 
                     *number += 1;
                     slots.push(slot);
                 }
-                Outgoing::Peer { src, dest, data } => {
-                    peer_bytes.fetch_sub(data.len(), Ordering::Relaxed);
-                    push_peer_line(&mut text, &src, &dest, &data);
+                Outgoing::Peer { src, dest, body } => {
+                    peer_bytes.fetch_sub(body.len(), Ordering::Relaxed);
+                    let (src, dest) = (to_json(&src), to_json(&dest));
+                    let _ = writeln!(text, r#"{{"src":{src},"dest":{dest},"body":{body}}}"#);
                 }
                 Outgoing::End => ended = true,
             }
@@ -123,12 +129,6 @@ fn push_line(text: &mut String, src: &str, dest: &str, in_reply_to: Option<&Numb
         let _ = write!(text, r#","in_reply_to":{in_reply_to}"#);
     }
     let _ = writeln!(text, r#","msg_id":{number}{}}}}}"#, answer.tail);
-}
-
-/// `data` has nothing in it that JSON would have to escape.
-fn push_peer_line(text: &mut String, src: &str, dest: &str, data: &str) {
-    let (src, dest, kind) = (to_json(src), to_json(dest), to_json(PEER_MESSAGE));
-    let _ = writeln!(text, r#"{{"src":{src},"dest":{dest},"body":{{"type":{kind},"data":"{data}"}}}}"#);
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use quorate_nodes::distributed::DistributedArgs;
 use quorate_nodes::server::ClientTls;
 use quorate_nodes::stdio::{StdioOptions, run};
-use quorate_sql::scatter::EngineOptions;
-use quorate_sql::service::{Coordinator, CoordinatorOptions, OnServers};
+use quorate_sql::service::{
+    Coordinator, CoordinatorOptions, EngineArgs, OnServers, ScatterNode, ScatterNodeOptions, parse_peers,
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -18,17 +20,23 @@ struct Cli {
     #[command(flatten)]
     stdio: StdioOptions,
 
-    /// Let all queries together hold at most so many mebibytes.
-    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
-    query_memory: u32,
+    #[command(flatten)]
+    engine: EngineArgs,
 
-    /// Compute queries on so many threads. Without it, as many as there are cores.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    query_threads: Option<u16>,
+    #[command(flatten)]
+    distributed: DistributedArgs,
+
+    #[command(flatten)]
+    distributed: DistributedArgs,
+
+    /// With --distributed: a shard, and the nodes that are its replicas. May be said several times; a shard of which nothing is
+    /// said is the node of its name. A process whose node is named here is that shard's replica, like the binary shard.
+    #[arg(long, value_name = "SHARD=NODE,...", value_parser = parse_peers, requires = "distributed")]
+    peers: Vec<(String, Vec<String>)>,
 
     /// The shards are on servers of a cluster (`host:port` of clients, separated by commas): groups of the machine `tables` with
     /// the names that `init` gives. Without it they are in this process.
-    #[arg(long, value_delimiter = ',', conflicts_with_all = ["data_dir", "allow_faults"])]
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["data_dir", "allow_faults", "distributed"])]
     servers: Vec<String>,
 
     #[command(flatten)]
@@ -36,17 +44,17 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let Cli { stdio, query_memory, query_threads, servers, tls } = Cli::parse();
-    let default = EngineOptions::default();
-    let engine = EngineOptions {
-        threads: query_threads.map_or(default.threads, usize::from),
-        memory_bytes: query_memory as usize * 1024 * 1024,
-    };
-    let options = CoordinatorOptions {
-        service: (&stdio).into(),
-        engine,
-        request_timeout: Duration::from_millis(stdio.request_timeout),
-        servers: (!servers.is_empty()).then_some(OnServers { addresses: servers, tls }),
-    };
-    run(&stdio, || Ok(Coordinator::new(options)))
+    let Cli { stdio, engine, distributed, peers, servers, tls } = Cli::parse();
+    let (engine, request_timeout) = (engine.options(), Duration::from_millis(stdio.request_timeout));
+    match distributed.options(&stdio) {
+        Some(distributed) => {
+            let options = ScatterNodeOptions { group: None, peers, engine, request_timeout, distributed };
+            run(&stdio, || Ok(ScatterNode::new(options)))
+        }
+        None => {
+            let servers = (!servers.is_empty()).then_some(OnServers { addresses: servers, tls });
+            let options = CoordinatorOptions { service: (&stdio).into(), engine, request_timeout, servers };
+            run(&stdio, || Ok(Coordinator::new(options)))
+        }
+    }
 }

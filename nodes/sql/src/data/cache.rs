@@ -90,6 +90,14 @@ impl Cache {
         lock(&self.tables).values().map(|slot| slot.bytes.load(Ordering::Relaxed)).sum()
     }
 
+    /// How many rows of `table` are cached, if the table is.
+    pub(super) fn rows(&self, table: &TableSchema) -> Option<usize> {
+        let slot = Arc::clone(lock(&self.tables).get(&table.id)?);
+        // Whoever fills it just now holds it: then nobody has counted.
+        let built = slot.built.try_lock().ok()?;
+        built.as_ref().map(|built| built.batches.iter().map(RecordBatch::num_rows).sum())
+    }
+
     /// The rows of `table` in `keys`, which the replica had after applying `applied`.
     pub(super) fn batches(
         &self,

@@ -5,9 +5,10 @@
 mod cache;
 mod local;
 mod remote;
+mod replica;
+mod sight;
 mod view;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +17,16 @@ use datafusion::arrow::record_batch::RecordBatch;
 use quorate_nodes::kv::Reach;
 use quorate_statemachines::ShardId;
 use quorate_statemachines::kv::KvMachine;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 pub use self::cache::CacheOptions;
 pub use self::local::KvShardData;
 pub use self::remote::ServerShard;
+pub use self::replica::ReplicaData;
+pub use self::sight::Sight;
 pub use self::view::KvView;
+use crate::scatter::Executor;
 use crate::schema::TableSchema;
 
 /// One shard's rows, wherever they are.
@@ -31,20 +36,20 @@ pub trait ShardData: Send + Sync {
     async fn view(&self, consistency: ReadConsistency, deadline: Instant) -> Result<Arc<dyn ShardView>, ShardError>;
 }
 
-/// A shard that is written to as well.
+/// A shard whose tables can be changed, wherever it is.
 #[async_trait]
-pub trait ShardStore: ShardData + fmt::Debug {
-    /// The shard at one moment, with its single values.
-    ///
-    /// # Errors
-    /// [`ShardError`] when there is none by the deadline.
-    async fn look(&self, consistency: ReadConsistency, deadline: Instant) -> Result<Arc<KvView>, ShardError>;
-
+pub trait TableShard: ShardData {
     /// Which shard it is.
     fn shard(&self) -> ShardId;
 
-    /// The way to its group.
+    /// The way to the group that serves it.
     fn reach(&self) -> &dyn Reach<KvMachine>;
+
+    /// The shard at one moment, with everything that was acknowledged before; with `sight` at least.
+    ///
+    /// # Errors
+    /// [`ShardError`] when there is none by the deadline.
+    async fn see(&self, sight: &Sight, deadline: Instant) -> Result<Arc<KvView>, ShardError>;
 
     /// About how many bytes of keys and values one statement may change here.
     fn part_bytes_max(&self) -> usize {
@@ -53,7 +58,7 @@ pub trait ShardStore: ShardData + fmt::Debug {
 }
 
 /// How fresh a view must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReadConsistency {
     /// It has everything that was acknowledged before it was asked for.
     Linearizable,
@@ -62,7 +67,7 @@ pub enum ReadConsistency {
 }
 
 /// Why a shard gives no view, or no batches of it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum ShardError {
     /// It did not answer in time.
     #[error("no answer in time")]
@@ -85,4 +90,15 @@ pub trait ShardView: Send + Sync {
 
     /// The table's rows on this shard, in the order of the primary key, all columns, in batches of about 8192 rows.
     fn batches(&self, table: &TableSchema) -> Result<Arc<[RecordBatch]>, ShardError>;
+
+    /// How many rows that is, if it can be said without reading them elsewhere.
+    fn rows(&self, table: &TableSchema) -> Option<usize> {
+        let batches = self.batches(table).ok()?;
+        Some(batches.iter().map(|batch| batch.num_rows()).sum())
+    }
+
+    /// What runs parts of plans over this view, if its rows are in another process.
+    fn executor(&self) -> Option<Arc<dyn Executor>> {
+        None
+    }
 }

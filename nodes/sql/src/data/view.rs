@@ -18,10 +18,10 @@ use crate::schema::{TableId, TableSchema};
 /// A shard at one moment.
 #[derive(Debug)]
 pub struct KvView {
-    keys: Keys,
-    applied: Index,
+    pub(super) keys: Keys,
+    pub(super) applied: Index,
     tables: BTreeMap<Arc<str>, Arc<TableSchema>>,
-    cache: Arc<Cache>,
+    pub(super) cache: Arc<Cache>,
 }
 
 impl KvView {

@@ -20,7 +20,7 @@ use super::evaluate::{Evaluator, fit, invalid, literal, schema_of};
 use super::insert::{declared_still, here, position};
 use super::parts::{Run, Work};
 use super::{Affected, Dml};
-use crate::data::{KvView, ShardError, ShardView};
+use crate::data::{KvView, ShardError, ShardView, Sight};
 use crate::declare::{identifier, table_name};
 use crate::rows::{Cell, cell_at, decode, encode, row_at, row_key, shard_text};
 use crate::schema::TableSchema;
@@ -165,6 +165,13 @@ struct Changes {
 }
 
 impl Work for Changes {
+    fn sight(&self, _: usize) -> Sight {
+        match &self.only {
+            Some(row) => Sight::rows(&self.table, [row]),
+            None => Sight::Table(Arc::clone(&self.table.name)),
+        }
+    }
+
     fn part(&self, _: usize, view: &KvView) -> Result<Option<Batch>, StatementError> {
         let table = here(&self.table, view)?;
         let mut changes = Vec::new();

@@ -14,7 +14,7 @@ use super::error::StatementError;
 use super::evaluate::{Evaluator, fit};
 use super::parts::{Run, Work};
 use super::{Affected, Dml, Select};
-use crate::data::{KvView, ShardView};
+use crate::data::{KvView, ShardView, Sight};
 use crate::declare::{identifier, table_name};
 use crate::rows::{Cell, Unfit, catalogue_key, cell_at, encode, row_key, shard_text};
 use crate::schema::TableSchema;
@@ -92,7 +92,7 @@ impl Dml {
         rows: &Rows,
         concerned: &[usize],
     ) -> Result<Option<StatementError>, StatementError> {
-        let mut views = self.views(run, concerned);
+        let mut views = self.views(run, concerned, |shard| Sight::rows(&rows.table, &rows.by_shard[shard]));
         let mut found = None;
         while let Some((shard, view)) = views.next().await {
             let view = view?;

@@ -35,16 +35,22 @@ use tokio::time::Instant;
 pub use self::error::{PartOutcome, StatementError};
 use self::evaluate::Evaluator;
 use self::parts::Run;
-use crate::data::{KvView, ReadConsistency, ShardStore, ShardView};
+use crate::data::{KvView, ShardView, Sight, TableShard};
 use crate::schema::TableSchema;
 
 /// A shard by its name.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Shard {
     /// Its name.
     pub name: String,
     /// Its rows.
-    pub data: Arc<dyn ShardStore>,
+    pub data: Arc<dyn TableShard>,
+}
+
+impl fmt::Debug for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shard").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// Carries statements out. Shared by all callers of a process.
@@ -148,7 +154,7 @@ impl Dml {
 
     /// A table as some shard knows it: the first that answers so.
     async fn table(&self, run: &Run<'_>, name: &str) -> Result<Arc<TableSchema>, StatementError> {
-        let mut views = self.views(run, &self.everywhere());
+        let mut views = self.views(run, &self.everywhere(), |_| Sight::Catalogue);
         let mut silent = None;
         while let Some((_, view)) = views.next().await {
             match view.map(|view| view.table(name)) {
@@ -161,15 +167,16 @@ impl Dml {
     }
 
     /// The shards of these positions as they are now, in the order in which they answer.
-    fn views<'a>(
+    fn views<'a, S: Fn(usize) -> Sight>(
         &'a self,
         run: &Run<'_>,
         shards: &[usize],
-    ) -> FuturesUnordered<impl Future<Output = (usize, Result<Arc<KvView>, StatementError>)> + use<'a>> {
+        sight: S,
+    ) -> FuturesUnordered<impl Future<Output = (usize, Result<Arc<KvView>, StatementError>)> + use<'a, S>> {
         let deadline = run.deadline;
         let look = |nth: &usize| {
-            let (nth, data) = (*nth, &self.shards[*nth].data);
-            async move { (nth, data.look(ReadConsistency::Linearizable, deadline).await.map_err(StatementError::from)) }
+            let (nth, data, sight) = (*nth, &self.shards[*nth].data, sight(*nth));
+            async move { (nth, data.see(&sight, deadline).await.map_err(StatementError::from)) }
         };
         shards.iter().map(look).collect()
     }

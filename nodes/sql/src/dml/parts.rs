@@ -15,13 +15,19 @@ use tokio::time::Instant;
 use super::error::PartOutcome;
 use super::error::StatementError::{self, Unavailable};
 use super::{Affected, Shard};
-use crate::data::{KvView, ReadConsistency};
+use crate::data::{KvView, Sight};
 
 /// How often a part is worked out anew because rows changed meanwhile.
 pub(super) const CONFLICTS_MAX: usize = 10;
 
 /// How a statement's part follows from a shard's rows.
 pub(super) trait Work: Send + Sync + 'static {
+    /// What of the shard of this position it must see.
+    fn sight(&self, shard: usize) -> Sight {
+        let _ = shard;
+        Sight::Catalogue
+    }
+
     /// The part on the shard of this position, as its rows are now; `None` when there is nothing to do.
     fn part(&self, shard: usize, view: &KvView) -> Result<Option<Batch>, StatementError>;
 
@@ -133,7 +139,7 @@ impl Run<'_> {
     }
 
     async fn worked_out(&self, shard: usize, work: &Arc<dyn Work>) -> WorkedOut {
-        let view = self.shards[shard].data.look(ReadConsistency::Linearizable, self.deadline).await?;
+        let view = self.shards[shard].data.see(&work.sight(shard), self.deadline).await?;
         let (work, digest) = (Arc::clone(work), self.digest);
         let batch = tokio::task::spawn_blocking(move || work.part(shard, &view)).await;
         let batch = batch.map_err(|error| StatementError::Unavailable(error.to_string()))??;

@@ -9,7 +9,7 @@ use quorate_statemachines::kv::{Batch, Change, Check, Expect, KvCommand};
 use tokio::time::Instant;
 
 use super::{Dml, Shard};
-use crate::data::{KvView, ReadConsistency};
+use crate::data::{KvView, Sight};
 use crate::rows::{dropped_key, rows_prefix};
 use crate::schema::TableId;
 
@@ -36,7 +36,7 @@ impl Dml {
 
 async fn sweep_shard(shard: &Shard) {
     // A shard that does not answer is swept another time.
-    while let Ok(view) = shard.data.look(ReadConsistency::Linearizable, Instant::now() + STEP).await {
+    while let Ok(view) = shard.data.see(&Sight::Dropped(KEYS), Instant::now() + STEP).await {
         let Some(id) = view.dropped().into_iter().next() else { return };
         let command = KvCommand::Batch { shard: shard.data.shard(), session: None, batch: step(&view, &id) };
         if let Err(error) = shard.data.reach().write(&command, STEP, 0).await {

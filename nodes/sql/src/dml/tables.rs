@@ -12,7 +12,7 @@ use quorate_statemachines::kv::{Batch, Change, Check, Expect, Json};
 use super::error::StatementError;
 use super::parts::{Run, Work};
 use super::{Affected, Dml, incarnation};
-use crate::data::{KvView, ShardView};
+use crate::data::{KvView, ShardView, Sight};
 use crate::declare::{declared, table_name};
 use crate::rows::{catalogue_key, dropped_key};
 use crate::schema::{TableId, TableSchema};
@@ -22,7 +22,7 @@ impl Dml {
         let id = TableId(incarnation(run.number, run.digest).into());
         let mut table = declared(create, id).map_err(StatementError::Invalid)?;
         let shards = self.everywhere();
-        let mut views = self.views(run, &shards);
+        let mut views = self.views(run, &shards, |_| Sight::Catalogue);
         while let Some((_, view)) = views.next().await {
             let Some(there) = view?.table(&table.name) else { continue };
             if there.id == table.id {

@@ -72,7 +72,8 @@ async fn answer(
     let failed = |text: String| Refusal::Shard(ShardError::Failed(text));
     let held = MemoryConsumer::new("answers of shards").register(runtime.pool());
     let (sender, mut frames) = mpsc::channel(FRAMES);
-    let (executor, request, view) = (Arc::clone(executor), Arc::clone(request), Arc::clone(view));
+    let executor = view.executor().unwrap_or_else(|| Arc::clone(executor));
+    let (request, view) = (Arc::clone(request), Arc::clone(view));
     let running = runtime.spawn(async move { executor.run(request, view, sender).await });
     let (mut chunks, mut bytes) = (Vec::new(), 0);
     let expected = loop {

@@ -107,14 +107,12 @@ pub(super) fn weigh(
     shards: usize,
 ) -> BTreeMap<String, Known> {
     for known in known.values_mut() {
-        let of = |view: &Arc<dyn ShardView>| {
-            let table = view.table(&known.table.name)?;
-            let batches = view.batches(&table).ok()?;
-            Some(batches.iter().map(|batch| batch.num_rows()).sum::<usize>())
-        };
-        let rows: usize = views.iter().filter_map(of).sum();
+        let of = |view: &Arc<dyn ShardView>| view.rows(&*view.table(&known.table.name)?);
+        let counted: Vec<usize> = views.iter().filter_map(of).collect();
         // Those that have not answered are taken to be like the others.
-        known.rows = rows * shards / views.len().max(1);
+        if !counted.is_empty() {
+            known.rows = counted.iter().sum::<usize>() * shards / counted.len();
+        }
     }
     known
 }

@@ -25,7 +25,7 @@ pub trait Executor: Send + Sync + 'static {
 }
 
 /// Runs requests in this process.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LocalExecutor {
     context: Arc<TaskContext>,
 }

@@ -20,7 +20,7 @@ mod shard;
 pub use answer::{Answer, Query};
 pub use engine::{Engine, EngineOptions};
 pub use executor::{Executor, LocalExecutor};
-pub use frame::{Frame, Given, Request};
+pub use frame::{Failure, Frame, Given, Request};
 pub use runtime::QueryRuntime;
 pub use shard::Shard;
 

@@ -2,9 +2,12 @@
 //!
 //! Promises: an answer says which shards have no part in it; a statement that defines a table waits for everything above
 //! it and is waited for.
+//! Leaves out: shards that are processes of their own, which are those of [`ScatterNode`].
 
+mod apart;
 mod changes;
 mod cluster;
+mod flags;
 mod outcome;
 mod request;
 mod running;
@@ -18,6 +21,9 @@ use quorate_nodes::services::ServiceOptions;
 use quorate_nodes::stdio::{Call, ErrorReply, Fault, Init, Plan, Reply, Request, Service};
 use tokio::time::Instant;
 
+pub use self::apart::{Peers, ScatterNode, ScatterNodeOptions};
+use self::changes::Changes;
+pub use self::flags::{EngineArgs, parse_peers};
 use self::request::{Command, Scatter};
 use self::running::Running;
 use crate::plan::Kind;
@@ -125,12 +131,7 @@ impl Service for Coordinator {
     async fn call(&self, command: Command, call: Call) -> Result<Reply, ErrorReply> {
         let changes = &self.running()?.changes;
         let Command::Scatter(scatter) = command;
-        if matches!(scatter.kind, Kind::Change | Kind::Define) {
-            return changes.carry_out(scatter, call.deadline).await;
-        }
-        let Scatter { sql, params, timeout, require_all, consistency, .. } = scatter;
-        let query = Query { sql, params, consistency, timeout, deadline: call.deadline };
-        outcome::reply(changes.engine().query(query).await, require_all)
+        statement(changes, scatter, &call).await
     }
 
     async fn fault(&self, fault: Fault) -> Result<(), ErrorReply> {
@@ -145,4 +146,14 @@ impl Service for Coordinator {
             cluster.shutdown().await;
         }
     }
+}
+
+/// Carries a statement out.
+async fn statement(changes: &Changes, scatter: Scatter, call: &Call) -> Result<Reply, ErrorReply> {
+    if matches!(scatter.kind, Kind::Change | Kind::Define) {
+        return changes.carry_out(scatter, call.deadline).await;
+    }
+    let Scatter { sql, params, timeout, require_all, consistency, .. } = scatter;
+    let query = Query { sql, params, consistency, timeout, deadline: call.deadline };
+    outcome::reply(changes.engine().query(query).await, require_all)
 }

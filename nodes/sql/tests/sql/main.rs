@@ -1,9 +1,11 @@
 //! Tests of scatter-gather SQL, in one binary because DataFusion is slow to link.
 //!
 //! `selects`: answers and what travelled, against a single engine. `failing`: shards and statements that fail. `json`:
-//! values. `killing`: queries while leaders die. `servers`: shards on servers. `binaries`: the process, its samples and transcripts. `documented`: docs. `data`, `dml`,
-//! `encoding`, `faults`: rows, and statements that change them, over the groups of `shards`.
+//! values. `killing`: queries while leaders die. `servers`: shards on servers. `binaries`: the process, its samples and transcripts.
+//! `documented`: docs. `data`, `dml`, `encoding`, `faults`: rows, and statements that change them, over the groups of `shards`. `apart`:
+//! coordinator and shards as processes of their own, over the network of `router`.
 
+mod apart;
 mod binaries;
 mod data;
 mod dml;
@@ -14,6 +16,7 @@ mod faults;
 mod json;
 mod killing;
 mod memory;
+mod router;
 mod rows;
 mod selects;
 mod servers;
@@ -33,6 +36,7 @@ mod transcript;
 fn binary(name: &str) -> &'static str {
     match name {
         "coordinator" => env!("CARGO_BIN_EXE_coordinator"),
+        "shard" => env!("CARGO_BIN_EXE_shard"),
         other => panic!("no binary {other}"),
     }
 }

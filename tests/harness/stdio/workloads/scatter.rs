@@ -1,6 +1,8 @@
 //! SQL over shards: an answer that lacks a shard says so, and has everything of the others.
 //!
-//! Shards are broken by requests to the coordinator (`fault`), where it accepts them.
+//! On one node, which is the coordinator with all of its shards, these are broken by requests to it (`fault`), where it
+//! accepts them. On several, the first is the coordinator and the others are replicas of its shards, as the nodes' arguments
+//! say; they are broken by the nemesis.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,7 +71,10 @@ impl Workload for Scatter {
     }
 
     fn fits(&self, nodes: usize, _workers: usize) -> Result<(), String> {
-        if nodes == 1 { Ok(()) } else { Err("a coordinator is one process: --node-count 1".to_owned()) }
+        match nodes {
+            2 | 3 => Err("one node, or one for the coordinator and at least one for each of three shards".to_owned()),
+            _ => Ok(()),
+        }
     }
 
     fn seats(&self, names: &[String]) -> Vec<Seat> {
@@ -103,16 +108,17 @@ impl Workload for Scatter {
     }
 
     async fn call(&self, client: &mut Client, caller: &Caller, call: &Call) -> Return {
+        let coordinator = caller.nodes.first().unwrap_or(&caller.node);
         if call.f == "insert" {
             let query = format!("INSERT INTO t VALUES ({}, {})", call.value, caller.worker);
             let fields = json!({ "query": query, "timeout_ms": CHANGE_MS });
-            return match client.ask(&caller.node, "scatter_query", fields).await {
+            return match client.ask(coordinator, "scatter_query", fields).await {
                 Ok(_) => Return::ok(call.value.clone()),
                 Err(refusal) => Return::refused(call.value.clone(), &refusal),
             };
         }
         loop {
-            let end = select(client, &caller.node, call).await;
+            let end = select(client, coordinator, call).await;
             if call.f == "select" || end.kind == EventKind::Ok || Instant::now() >= caller.until {
                 return end;
             }
