@@ -26,9 +26,6 @@ struct Cli {
     #[command(flatten)]
     distributed: DistributedArgs,
 
-    #[command(flatten)]
-    distributed: DistributedArgs,
-
     /// With --distributed: a shard, and the nodes that are its replicas. May be said several times; a shard of which nothing is
     /// said is the node of its name. A process whose node is named here is that shard's replica, like the binary shard.
     #[arg(long, value_name = "SHARD=NODE,...", value_parser = parse_peers, requires = "distributed")]
