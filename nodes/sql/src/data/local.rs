@@ -18,7 +18,7 @@ use quorate_statemachines::kv::{Json, KvMachine};
 use tokio::time::Instant;
 
 use super::cache::{Cache, CacheOptions, Keys};
-use super::{ReadConsistency, ShardData, ShardError, ShardView, Sight, TableShard};
+use super::{ReadConsistency, ShardData, ShardError, ShardStore, ShardView};
 use crate::rows::{CATALOGUE, DROPPED, catalogue_key};
 use crate::schema::{TableId, TableSchema};
 
@@ -145,17 +145,17 @@ impl ShardData for KvShardData {
 }
 
 #[async_trait]
-impl TableShard for KvShardData {
+impl ShardStore for KvShardData {
+    async fn look(&self, consistency: ReadConsistency, deadline: Instant) -> Result<Arc<KvView>, ShardError> {
+        KvShardData::look(self, consistency, deadline).await
+    }
+
     fn shard(&self) -> ShardId {
         self.shard
     }
 
     fn reach(&self) -> &dyn Reach<KvMachine> {
         self.group.as_ref()
-    }
-
-    async fn see(&self, _: &Sight, deadline: Instant) -> Result<Arc<KvView>, ShardError> {
-        self.look(ReadConsistency::Linearizable, deadline).await
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::outcome;
 use super::request::Scatter;
-use crate::data::{ReadConsistency, TableShard};
+use crate::data::{ReadConsistency, ShardStore};
 use crate::dml::{Context, Dml, Select, Shard, StatementError};
 use crate::error::QueryError;
 use crate::plan::statement::parse;
@@ -44,7 +44,7 @@ impl std::fmt::Debug for Changes {
 }
 
 impl Changes {
-    pub(super) fn new(env: Arc<dyn Env>, shards: Vec<(String, Arc<dyn TableShard>)>, engine: Arc<Engine>) -> Self {
+    pub(super) fn new(env: Arc<dyn Env>, shards: Vec<(String, Arc<dyn ShardStore>)>, engine: Arc<Engine>) -> Self {
         let shards = shards.into_iter().map(|(name, data)| Shard { name, data }).collect();
         let dml = Arc::new(Dml::new(env, shards));
         let sweeper = Arc::clone(&dml);

@@ -23,7 +23,7 @@ use self::changes::Changes;
 use self::cluster::Cluster;
 pub use self::flags::{EngineArgs, parse_peers};
 use self::request::{Command, Scatter};
-use crate::data::{KvShardData, TableShard};
+use crate::data::{KvShardData, ShardStore};
 use crate::plan::Kind;
 use crate::scatter::{Engine, EngineOptions, Query, Shard};
 
@@ -93,7 +93,7 @@ impl Service for Coordinator {
             };
             let engine = Engine::new(data.iter().map(shard).collect(), options.engine);
             let engine = engine.map_err(|error| ErrorReply::crash(format!("queries cannot be run: {error}")))?;
-            let tables = data.into_iter().map(|(name, data)| (name, data as Arc<dyn TableShard>)).collect();
+            let tables = data.into_iter().map(|(name, data)| (name, data as Arc<dyn ShardStore>)).collect();
             let changes = Changes::new(Arc::clone(cluster.env()), tables, Arc::new(engine));
             Ok(Running { cluster, changes })
         });
