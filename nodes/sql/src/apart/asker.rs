@@ -109,14 +109,16 @@ impl Asker {
         question: &Question,
         deadline: Instant,
     ) -> Result<(Answer, Bytes), NoAnswer> {
-        self.numbered(node, question, deadline).await.map(|(_, answer)| answer)
+        let patience = deadline.saturating_duration_since(Instant::now());
+        self.numbered(node, question, patience, deadline).await.map(|(_, answer)| answer)
     }
 
-    /// The same with the question's number.
+    /// The same with the question's number; gives up, too, when nothing has come for as long as `patience`.
     pub(super) async fn numbered(
         self: &Arc<Self>,
         node: &Arc<str>,
         question: &Question,
+        patience: Duration,
         deadline: Instant,
     ) -> Result<(u64, (Answer, Bytes)), NoAnswer> {
         let data = encode(question);
@@ -124,21 +126,22 @@ impl Asker {
             return Err(NoAnswer::TooLarge);
         }
         let asking = Asking::begin(self, node);
-        let mut pause = AGAIN.0;
+        let (mut pause, mut heard) = (AGAIN.0, Instant::now());
         loop {
             let now = Instant::now();
-            if now >= deadline {
+            let patient = heard + patience;
+            if now >= deadline.min(patient) {
                 return Err(NoAnswer::Silence);
             }
             let left = u64::try_from((deadline - now).as_millis()).unwrap_or(u64::MAX).max(1);
             self.send(node, &asking.message(question, &data, left));
-            let mut quiet = now + pause;
+            let mut quiet = (now + pause).min(patient);
             while timeout_at(quiet.min(deadline), asking.changed.notified()).await.is_ok() {
                 if let Some(whole) = asking.whole()? {
                     return Answer::of(whole).map(|answer| (asking.ask, answer)).ok_or(NoAnswer::Garbled);
                 }
-                pause = AGAIN.0;
-                quiet = Instant::now() + pause;
+                (pause, heard) = (AGAIN.0, Instant::now());
+                quiet = heard + pause;
             }
             pause = (pause * 2).min(AGAIN.1);
         }

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::answerer::{Answerer, AskId};
 use super::message::{ANSWER_BYTES_MAX, Answer, Message, Question, RunError};
-use crate::data::{CacheOptions, KvView, ReadConsistency, ReplicaData, ShardError, ShardView};
+use crate::data::{CacheOptions, KvView, ReplicaData, ShardError, ShardView};
 use crate::error::Kind;
 use crate::plan::Planner;
 use crate::scatter::{EngineOptions, Executor, Frame, Given, LocalExecutor, QueryRuntime, Request};
@@ -163,12 +163,10 @@ impl Part {
                     Err(error) => Answer::Ran(Err(error)).with(&[]),
                 }
             }
-            Question::See { shard, sight } => {
-                match self.data.look(shard, ReadConsistency::Linearizable, deadline).await {
-                    Ok(view) => Answer::Seen(Ok(view.applied())).with(&encode(&view.seen(&sight))),
-                    Err(error) => Answer::Seen(Err(error)).with(&[]),
-                }
-            }
+            Question::See { shard, consistency, sight } => match self.data.look(shard, consistency, deadline).await {
+                Ok(view) => Answer::Seen(Ok(view.applied())).with(&encode(&view.seen(&sight))),
+                Err(error) => Answer::Seen(Err(error)).with(&[]),
+            },
             Question::Write { command } => {
                 let written = match decode(&command) {
                     Ok(command) => self.group.write(&command, WriteOptions { session: None, timeout: left() }).await,

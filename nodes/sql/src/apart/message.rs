@@ -104,7 +104,7 @@ pub(super) enum Question {
     /// A part of a plan, to be run over a view.
     Run { view: u64, engine: String, plan: Vec<u8>, scalars: Vec<Vec<u8>>, given: Vec<(usize, Vec<u8>)> },
     /// What a change must see.
-    See { shard: ShardId, sight: Sight },
+    See { shard: ShardId, consistency: ReadConsistency, sight: Sight },
     /// A command of the group's machine.
     Write { command: Vec<u8> },
     /// A query of the group's machine, as fresh as a linearizable one.

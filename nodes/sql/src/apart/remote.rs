@@ -23,13 +23,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::asker::{Asker, NoAnswer};
 use super::message::{Answer, Question, RunError};
-use crate::data::{KvView, ReadConsistency, ShardData, ShardError, ShardView, Sight, TableShard};
+use crate::data::{KvView, ReadConsistency, ShardData, ShardError, ShardStore, ShardView, Sight};
 use crate::error::Kind;
 use crate::scatter::{Executor, Failure, Frame, Request};
 use crate::schema::TableSchema;
 
-/// One replica is waited for at least so long, if the deadline allows it, before another one is asked.
-const PATIENCE_MIN: Duration = Duration::from_millis(250);
+/// A silent replica is waited for at least so long, if the deadline allows it, and at most so long, before another one is
+/// asked.
+const PATIENCE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(1500));
 
 /// The pause after a refusal.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -116,9 +117,9 @@ impl RemoteShard {
             if left.is_zero() {
                 break;
             }
-            let patience = if self.nodes.len() == 1 { left } else { left.min((left / 2).max(PATIENCE_MIN)) };
+            let patience = if self.nodes.len() == 1 { left } else { (left / 2).clamp(PATIENCE.0, PATIENCE.1) };
             let (nth, node) = self.node(attempt);
-            let error = match self.asker.numbered(node, question, Instant::now() + patience).await {
+            let error = match self.asker.numbered(node, question, patience, deadline).await {
                 Ok((_, (Answer::Refused(error), _))) => error,
                 Ok((ask, (answer, rest))) => match read(node, ask, answer, rest) {
                     Ok(read) => {
@@ -136,6 +137,24 @@ impl RemoteShard {
             tokio::time::sleep(PAUSE.min(deadline.saturating_duration_since(Instant::now()))).await;
         }
         Err(failure)
+    }
+}
+
+impl RemoteShard {
+    /// Has a part of the shard sent here.
+    async fn fetch(
+        &self,
+        consistency: ReadConsistency,
+        sight: &Sight,
+        deadline: Instant,
+    ) -> Result<Arc<KvView>, ShardError> {
+        let question = Question::See { shard: self.shard, consistency, sight: sight.clone() };
+        let seen = |_: &Arc<str>, _: u64, answer: Answer, rest: Bytes| {
+            let Answer::Seen(applied) = answer else { return Err(another()) };
+            let pairs = decode(&rest).map_err(|error| ShardError::Failed(error.to_string()))?;
+            KvView::of_pairs(pairs, applied?).map(Arc::new)
+        };
+        self.until_answered(&question, deadline, seen).await
     }
 }
 
@@ -173,7 +192,7 @@ impl ShardData for RemoteShard {
 }
 
 #[async_trait]
-impl TableShard for RemoteShard {
+impl ShardStore for RemoteShard {
     fn shard(&self) -> ShardId {
         self.shard
     }
@@ -182,14 +201,12 @@ impl TableShard for RemoteShard {
         self
     }
 
+    async fn look(&self, consistency: ReadConsistency, deadline: Instant) -> Result<Arc<KvView>, ShardError> {
+        self.fetch(consistency, &Sight::Everything, deadline).await
+    }
+
     async fn see(&self, sight: &Sight, deadline: Instant) -> Result<Arc<KvView>, ShardError> {
-        let question = Question::See { shard: self.shard, sight: sight.clone() };
-        let seen = |_: &Arc<str>, _: u64, answer: Answer, rest: Bytes| {
-            let Answer::Seen(applied) = answer else { return Err(another()) };
-            let pairs = decode(&rest).map_err(|error| ShardError::Failed(error.to_string()))?;
-            KvView::of_pairs(pairs, applied?).map(Arc::new)
-        };
-        self.until_answered(&question, deadline, seen).await
+        self.fetch(ReadConsistency::Linearizable, sight, deadline).await
     }
 }
 

@@ -16,7 +16,7 @@ use quorate_statemachines::kv::KvMachine;
 use tokio::time::Instant;
 
 use super::cache::{Cache, CacheOptions};
-use super::{KvView, ReadConsistency, ShardData, ShardError, ShardView, Sight, TableShard};
+use super::{KvView, ReadConsistency, ShardData, ShardError, ShardStore, ShardView};
 
 /// How long to wait before a shard without a leader is asked again.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -75,34 +75,6 @@ impl KvShardData {
         (0..self.group.replicas()).all(|replica| self.group.power(replica) == Some(Power::Stopped))
     }
 
-    /// The shard at one moment.
-    ///
-    /// # Errors
-    /// [`ShardError`] when there is none by the deadline.
-    pub async fn look(&self, consistency: ReadConsistency, deadline: Instant) -> Result<Arc<KvView>, ShardError> {
-        let mut failure = ShardError::Timeout;
-        loop {
-            let candidates = self.candidates(consistency);
-            if candidates.is_empty() && self.all_stopped() {
-                return Err(ShardError::Unavailable("all replicas are stopped".into()));
-            }
-            for (replica, consistency) in candidates {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Err(failure);
-                }
-                match self.look_at(replica, consistency, left.min((left / 2).max(PATIENCE_MIN))).await {
-                    Ok(view) => return Ok(view),
-                    Err(error) => failure = error,
-                }
-            }
-            if Instant::now() + PAUSE >= deadline {
-                return Err(failure);
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
     async fn look_at(
         &self,
         replica: usize,
@@ -136,16 +108,36 @@ impl ShardData for KvShardData {
 }
 
 #[async_trait]
-impl TableShard for KvShardData {
+impl ShardStore for KvShardData {
+    async fn look(&self, consistency: ReadConsistency, deadline: Instant) -> Result<Arc<KvView>, ShardError> {
+        let mut failure = ShardError::Timeout;
+        loop {
+            let candidates = self.candidates(consistency);
+            if candidates.is_empty() && self.all_stopped() {
+                return Err(ShardError::Unavailable("all replicas are stopped".into()));
+            }
+            for (replica, consistency) in candidates {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(failure);
+                }
+                match self.look_at(replica, consistency, left.min((left / 2).max(PATIENCE_MIN))).await {
+                    Ok(view) => return Ok(view),
+                    Err(error) => failure = error,
+                }
+            }
+            if Instant::now() + PAUSE >= deadline {
+                return Err(failure);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
     fn shard(&self) -> ShardId {
         self.shard
     }
 
     fn reach(&self) -> &dyn Reach<KvMachine> {
         self.group.as_ref()
-    }
-
-    async fn see(&self, _: &Sight, deadline: Instant) -> Result<Arc<KvView>, ShardError> {
-        self.look(ReadConsistency::Linearizable, deadline).await
     }
 }

@@ -9,6 +9,7 @@ mod replica;
 mod sight;
 mod view;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,20 +37,29 @@ pub trait ShardData: Send + Sync {
     async fn view(&self, consistency: ReadConsistency, deadline: Instant) -> Result<Arc<dyn ShardView>, ShardError>;
 }
 
-/// A shard whose tables can be changed, wherever it is.
+/// A shard that is written to as well.
 #[async_trait]
-pub trait TableShard: ShardData {
-    /// Which shard it is.
-    fn shard(&self) -> ShardId;
-
-    /// The way to the group that serves it.
-    fn reach(&self) -> &dyn Reach<KvMachine>;
-
-    /// The shard at one moment, with everything that was acknowledged before; with `sight` at least.
+pub trait ShardStore: ShardData + fmt::Debug {
+    /// The shard at one moment, with its single values.
     ///
     /// # Errors
     /// [`ShardError`] when there is none by the deadline.
-    async fn see(&self, sight: &Sight, deadline: Instant) -> Result<Arc<KvView>, ShardError>;
+    async fn look(&self, consistency: ReadConsistency, deadline: Instant) -> Result<Arc<KvView>, ShardError>;
+
+    /// The same, linearizable, where only `sight` of it is needed.
+    ///
+    /// # Errors
+    /// [`ShardError`] when there is none by the deadline.
+    async fn see(&self, sight: &Sight, deadline: Instant) -> Result<Arc<KvView>, ShardError> {
+        let _ = sight;
+        self.look(ReadConsistency::Linearizable, deadline).await
+    }
+
+    /// Which shard it is.
+    fn shard(&self) -> ShardId;
+
+    /// The way to its group.
+    fn reach(&self) -> &dyn Reach<KvMachine>;
 
     /// About how many bytes of keys and values one statement may change here.
     fn part_bytes_max(&self) -> usize {

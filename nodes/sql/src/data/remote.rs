@@ -19,7 +19,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::cache::{Cache, CacheOptions};
-use super::{KvView, ReadConsistency, ShardData, ShardError, ShardView, Sight, TableShard};
+use super::{KvView, ReadConsistency, ShardData, ShardError, ShardStore, ShardView};
 
 /// The largest part of a statement that is sent to a shard: what servers take in one message is 4 MiB.
 const PART_BYTES_MAX: usize = 7 << 19;
@@ -101,19 +101,6 @@ impl ServerShard {
         )))
     }
 
-    async fn look(&self, consistency: ReadConsistency, deadline: Instant) -> Result<Arc<KvView>, ShardError> {
-        self.held.get_or_try_init(|| self.hold(deadline)).await?;
-        let bound = match consistency {
-            ReadConsistency::Linearizable => None,
-            ReadConsistency::Bounded(bound) => Some(bound),
-        };
-        let copy = self.copies.get(bound, left(deadline)).await.map_err(|error| match error {
-            ReadError::Deadline(_) => ShardError::Timeout,
-            error => ShardError::Unavailable(error.to_string()),
-        })?;
-        KvView::new(copy.keys, copy.applied, Arc::clone(&self.cache)).map(Arc::new)
-    }
-
     async fn status(&self, target: Target<'_>, deadline: Instant) -> Result<Status, ShardError> {
         let status = self.client.status(target, left(deadline)).await;
         status.map(|(status, _)| status).map_err(unheld)
@@ -139,17 +126,26 @@ impl ShardData for ServerShard {
 }
 
 #[async_trait]
-impl TableShard for ServerShard {
+impl ShardStore for ServerShard {
+    async fn look(&self, consistency: ReadConsistency, deadline: Instant) -> Result<Arc<KvView>, ShardError> {
+        self.held.get_or_try_init(|| self.hold(deadline)).await?;
+        let bound = match consistency {
+            ReadConsistency::Linearizable => None,
+            ReadConsistency::Bounded(bound) => Some(bound),
+        };
+        let copy = self.copies.get(bound, left(deadline)).await.map_err(|error| match error {
+            ReadError::Deadline(_) => ShardError::Timeout,
+            error => ShardError::Unavailable(error.to_string()),
+        })?;
+        KvView::new(copy.keys, copy.applied, Arc::clone(&self.cache)).map(Arc::new)
+    }
+
     fn shard(&self) -> ShardId {
         self.shard
     }
 
     fn reach(&self) -> &dyn Reach<KvMachine> {
         &self.way
-    }
-
-    async fn see(&self, _: &Sight, deadline: Instant) -> Result<Arc<KvView>, ShardError> {
-        self.look(ReadConsistency::Linearizable, deadline).await
     }
 
     fn part_bytes_max(&self) -> usize {

@@ -26,6 +26,8 @@ pub enum Sight {
     },
     /// All rows of a table.
     Table(Arc<str>),
+    /// Everything.
+    Everything,
     /// The markers of dropped tables, and so many keys of the first of these tables at most.
     Dropped(usize),
 }
@@ -58,6 +60,7 @@ impl KvView {
                 let Some(table) = self.table(table) else { return pairs };
                 pairs.extend(self.pairs_of(&rows_prefix(&table.id), usize::MAX));
             }
+            Sight::Everything => return self.pairs_of("", usize::MAX),
             Sight::Dropped(count) => {
                 pairs.extend(self.pairs_of(DROPPED, usize::MAX));
                 if let Some(id) = self.dropped().first() {

@@ -35,7 +35,7 @@ use tokio::time::Instant;
 pub use self::error::{PartOutcome, StatementError};
 use self::evaluate::Evaluator;
 use self::parts::Run;
-use crate::data::{KvView, ShardView, Sight, TableShard};
+use crate::data::{KvView, ShardStore, ShardView, Sight};
 use crate::schema::TableSchema;
 
 /// A shard by its name.
@@ -44,7 +44,7 @@ pub struct Shard {
     /// Its name.
     pub name: String,
     /// Its rows.
-    pub data: Arc<dyn TableShard>,
+    pub data: Arc<dyn ShardStore>,
 }
 
 impl fmt::Debug for Shard {

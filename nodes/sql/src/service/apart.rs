@@ -26,7 +26,7 @@ use super::request::{self, Command};
 use super::running::SWEEP;
 use super::statement;
 use crate::apart::{Asker, Member, MemberOptions, RemoteShard, is_own};
-use crate::data::TableShard;
+use crate::data::ShardStore;
 use crate::scatter::{Engine, EngineOptions, Shard};
 
 /// Shards, and the names of the nodes that are their replicas.
@@ -119,7 +119,7 @@ impl ScatterNode {
         let named = |shard: &Arc<RemoteShard>| Shard::new(shard.name(), Arc::clone(shard) as Arc<_>);
         let engine = Engine::new(reached.iter().map(named).collect(), self.options.engine)
             .map_err(|error| ErrorReply::crash(format!("queries cannot be run: {error}")))?;
-        let tables = reached.into_iter().map(|shard| (shard.name().to_owned(), shard as Arc<dyn TableShard>)).collect();
+        let tables = reached.into_iter().map(|shard| (shard.name().to_owned(), shard as Arc<dyn ShardStore>)).collect();
         let changes = Changes::new(env, tables, Arc::new(engine), SWEEP);
         Ok(Role::Coordinator { asker, changes, _configuring: configuring })
     }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::outcome;
 use super::request::Scatter;
-use crate::data::{ReadConsistency, TableShard};
+use crate::data::{ReadConsistency, ShardStore};
 use crate::dml::{Context, Dml, Select, Shard, StatementError};
 use crate::error::QueryError;
 use crate::plan::statement::parse;
@@ -44,7 +44,7 @@ impl Changes {
     /// Looks for rows of dropped tables every `sweep`.
     pub(super) fn new(
         env: Arc<dyn Env>,
-        shards: Vec<(String, Arc<dyn TableShard>)>,
+        shards: Vec<(String, Arc<dyn ShardStore>)>,
         engine: Arc<Engine>,
         sweep: Duration,
     ) -> Self {

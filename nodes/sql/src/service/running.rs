@@ -9,7 +9,7 @@ use quorate_nodes::stdio::{ErrorReply, Failure};
 use super::changes::Changes;
 use super::cluster::Cluster;
 use super::{CoordinatorOptions, OnServers};
-use crate::data::{KvShardData, ServerShard, ShardData, TableShard};
+use crate::data::{KvShardData, ServerShard, ShardData, ShardStore};
 use crate::scatter::{Engine, EngineOptions, Shard};
 
 /// How often to look for rows of dropped tables.
@@ -38,7 +38,7 @@ impl Running {
             Shard::new(name.clone(), Arc::<KvShardData>::clone(data)).living(data.group().watch_whole())
         };
         let engine = engine(data.iter().map(shard).collect(), options.engine)?;
-        let stores = data.into_iter().map(|(name, data)| (name, data as Arc<dyn TableShard>)).collect();
+        let stores = data.into_iter().map(|(name, data)| (name, data as Arc<dyn ShardStore>)).collect();
         let changes = Changes::new(Arc::clone(cluster.env()), stores, engine, SWEEP);
         Ok(Running { cluster: Some(cluster), changes })
     }
@@ -54,7 +54,7 @@ impl Running {
         let named = || groups.iter().cloned().zip(data.iter().cloned());
         let shard = |(name, data): (String, Arc<ServerShard>)| Shard::new(name, data as Arc<dyn ShardData>);
         let engine = engine(named().map(shard).collect(), options)?;
-        let stores = named().map(|(name, data)| (name, data as Arc<dyn TableShard>)).collect();
+        let stores = named().map(|(name, data)| (name, data as Arc<dyn ShardStore>)).collect();
         let env: Arc<dyn Env> = Arc::new(RealEnv);
         Ok(Running { cluster: None, changes: Changes::new(env, stores, engine, SWEEP_ON_SERVERS) })
     }

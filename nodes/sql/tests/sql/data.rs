@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use quorate_nodes::embedded::ReplicaFault;
-use quorate_sql::data::{CacheOptions, ReadConsistency, ShardError, ShardView};
+use quorate_sql::data::{CacheOptions, ReadConsistency, ShardError, ShardStore, ShardView};
 use quorate_sql::rows::Cell;
 use tokio::time::Instant;
 

@@ -12,7 +12,7 @@ use quorate::sessions::Stamp;
 use quorate::types::ClientId;
 use quorate_nodes::embedded::{EmbeddedGroup, ReplicaFault, World};
 use quorate_nodes::kv::{DirectClient, Target};
-use quorate_sql::data::{CacheOptions, KvShardData, KvView, ReadConsistency, ShardView, TableShard};
+use quorate_sql::data::{CacheOptions, KvShardData, KvView, ReadConsistency, ShardStore, ShardView};
 use quorate_sql::dml::{Affected, Context, Dml, Shard, StatementError};
 use quorate_sql::rows::{Cell, row_at};
 use quorate_statemachines::kv::{Configure, Configured, KvMachine};
