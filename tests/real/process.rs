@@ -15,7 +15,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStdin, Command};
 
 /// How long a process that was told to end may take.
-const ENDING: Duration = Duration::from_secs(60);
+const ENDING: Duration = Duration::from_secs(120);
 
 /// No file of a node whose disk fails can be written beyond this.
 const BROKEN_DISK_BYTES: u64 = 4096;
