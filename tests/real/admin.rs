@@ -19,8 +19,8 @@ use crate::nodes::Nodes;
 /// How long one node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a change may take until it is done.
-const DONE: Duration = Duration::from_secs(60);
+/// How long a change may take until it is done: a node may have to start first, on a busy machine.
+const DONE: Duration = Duration::from_secs(120);
 
 /// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(100);

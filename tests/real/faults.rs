@@ -44,7 +44,7 @@ pub(crate) enum Target {
     One,
     /// The node that leads a group.
     Leader,
-    /// Half of the nodes, or one less.
+    /// Half of the nodes, rounded up, but never all.
     Half,
     /// All of them.
     All,

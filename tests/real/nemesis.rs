@@ -24,6 +24,9 @@ use crate::screen::Screen;
 /// A clock is wrong by up to an hour.
 const CLOCK_OFFSET_MS_MAX: i64 = 3_600_000;
 
+/// How long a node may take to end whose disk fails.
+const ENDS_OF_ITS_DISK: Duration = Duration::from_secs(30);
+
 /// How often nodes are looked after while a fault lasts.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -36,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) targets: Vec<Target>,
     /// How long a fault lasts, and how long it is quiet then, on average.
     pub(crate) interval: Duration,
+    /// How many turns each kind has; without it, as many as there is time for.
+    pub(crate) rounds: Option<u64>,
     /// What its choices follow from.
     pub(crate) seed: u64,
 }
@@ -75,20 +80,24 @@ impl Nemesis {
         Nemesis { nodes, plan, recorder, directory, screen, stop, rng, next }
     }
 
-    /// Does one fault after the other until told to stop; gives the nodes back, all running.
+    /// Does one fault after the other until told to stop, or all have had their turns; gives the nodes back, all running.
     ///
     /// # Errors
     /// When a process cannot be started.
     pub(crate) async fn run(mut self) -> anyhow::Result<Nodes> {
-        let mut left: Vec<Fault> = Vec::new();
+        let (mut left, mut rounds) = (Vec::new(), 0);
         loop {
             self.wait().await?;
-            if self.is_over() {
-                return Ok(self.nodes);
-            }
             if left.is_empty() {
+                if self.plan.rounds == Some(rounds) {
+                    return Ok(self.nodes);
+                }
+                rounds += 1;
                 left.clone_from(&self.plan.faults);
                 left.shuffle(&mut self.rng);
+            }
+            if self.is_over() {
+                return Ok(self.nodes);
             }
             if let Some(fault) = left.pop() {
                 self.attack(fault).await?;
@@ -261,13 +270,17 @@ impl Nemesis {
         Ok(())
     }
 
-    /// A node can write no more; it is to end by itself, if there is anything to write, and comes back with a disk that works.
+    /// A node can write no more. It is to end by itself, since there is something to write; it comes back with a disk that works.
     async fn break_disk(&mut self) -> anyhow::Result<()> {
         let victim = self.any();
         let window = self.begin(Fault::Disk, &[victim]);
         self.nodes.break_disk(victim);
-        let until = self.recorder.now() + self.plan.interval * 2;
-        while self.recorder.now() < until && !self.is_over() && self.nodes.ended(victim).is_none() {
+        let until = self.recorder.now() + ENDS_OF_ITS_DISK;
+        while self.nodes.ended(victim).is_none() {
+            if self.recorder.now() > until {
+                self.nodes.wrongs.push(format!("n{victim} goes on though its disk fails"));
+                break;
+            }
             tokio::time::sleep(LOOK).await;
         }
         self.nodes.restart(victim).await?;

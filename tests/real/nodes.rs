@@ -36,6 +36,7 @@ struct Node {
 pub(crate) struct Nodes {
     bin: PathBuf,
     dir: PathBuf,
+    election_timeout_ms: u64,
     /// An address of this machine that nobody else uses: so a port is free while its node is dead.
     host: Ipv4Addr,
     nodes: BTreeMap<u64, Node>,
@@ -50,11 +51,17 @@ impl Nodes {
     ///
     /// # Errors
     /// When the machine has no addresses for them, or files cannot be written.
-    pub(crate) async fn describe(bin: &Path, dir: &Path, count: u64) -> anyhow::Result<Nodes> {
+    pub(crate) async fn describe(
+        bin: &Path,
+        dir: &Path,
+        count: u64,
+        election_timeout_ms: u64,
+    ) -> anyhow::Result<Nodes> {
         let [a, b, c, ..] = rand::random::<[u8; 8]>();
         let host = Ipv4Addr::new(127, a.max(1), b, c.clamp(1, 254));
         let (bin, dir, links) = (bin.to_owned(), dir.to_owned(), Links::new());
-        let mut nodes = Nodes { bin, dir, host, nodes: BTreeMap::new(), links, wrongs: Vec::new() };
+        let mut nodes =
+            Nodes { bin, dir, election_timeout_ms, host, nodes: BTreeMap::new(), links, wrongs: Vec::new() };
         for id in 1..=count {
             nodes.add(id, false).await?;
         }
@@ -87,6 +94,7 @@ impl Nodes {
         ServerConfig {
             cluster: CLUSTER,
             compare_every_s: Some(COMPARE_EVERY_S),
+            election_timeout_ms: Some(self.election_timeout_ms),
             nodes: self.nodes.iter().map(named).collect(),
             ..ServerConfig::default()
         }

@@ -12,10 +12,10 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tokio::io::AsyncReadExt;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 /// How long a process that was told to end may take.
-const ENDING: Duration = Duration::from_secs(60);
+const ENDING: Duration = Duration::from_secs(120);
 
 /// No file of a node whose disk fails can be written beyond this.
 const BROKEN_DISK_BYTES: u64 = 4096;
@@ -24,6 +24,8 @@ const BROKEN_DISK_BYTES: u64 = 4096;
 pub(crate) struct Process {
     child: Child,
     pid: Pid,
+    /// Open as long as this is there: the process ends when its input does.
+    _input: Option<ChildStdin>,
 }
 
 impl Process {
@@ -51,7 +53,8 @@ impl Process {
                 }
             });
         }
-        Ok(Process { child, pid })
+        let _input = child.stdin.take();
+        Ok(Process { child, pid, _input })
     }
 
     /// Its number.
@@ -147,7 +150,7 @@ mod tests {
         // The shell goes on once a line comes, which is after the limit.
         let (dir, mut process) = shell("read line; head -c 10000 /dev/zero > FILE; test $? -ne 0 && exit 7");
         process.break_disk();
-        let mut stdin = process.child.stdin.take().unwrap();
+        let mut stdin = process._input.take().unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut stdin, b"go\n").await.unwrap();
         assert_eq!(process.child.wait().await.unwrap().code(), Some(7));
         assert_eq!(std::fs::metadata(dir.path().join("file")).unwrap().len(), BROKEN_DISK_BYTES);

@@ -50,12 +50,18 @@ pub(crate) struct Flags {
     /// or all. Without it, nothing.
     #[arg(long, value_name = "KINDS", value_parser = Kinds::parse, default_value = "", hide_default_value = true)]
     nemesis: Kinds,
+    /// The run ends when each kind has had so many turns, if the time is not over before.
+    #[arg(long, value_name = "N", requires = "nemesis")]
+    rounds: Option<u64>,
     /// Whom kills, pauses and cuts befall. Without it, any of these.
     #[arg(long, value_name = "TARGETS", value_enum, value_delimiter = ',')]
     targets: Vec<Target>,
     /// How many seconds a fault lasts, and how long it is quiet then, on average.
     #[arg(long, value_name = "S", default_value_t = 2.0)]
     nemesis_interval: f64,
+    /// A leader that is silent for so long is replaced. On a busy machine, give it more.
+    #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(30..))]
+    election_timeout_ms: u64,
     /// What decides what clients and faults do; when it happens depends on the machine.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -87,7 +93,7 @@ impl Flags {
     fn plan(&self, seed: u64) -> anyhow::Result<Plan> {
         let interval = Duration::try_from_secs_f64(self.nemesis_interval).context("--nemesis-interval")?;
         let targets = if self.targets.is_empty() { Target::ANY.to_vec() } else { self.targets.clone() };
-        Ok(Plan { faults: self.nemesis.0.clone(), targets, interval, seed })
+        Ok(Plan { faults: self.nemesis.0.clone(), targets, interval, rounds: self.rounds, seed })
     }
 
     /// The time between a client's operations, on average.
@@ -142,7 +148,9 @@ pub(crate) async fn run(flags: &Flags) -> anyhow::Result<Answer> {
         "time_limit_s": flags.time_limit,
         "nemesis": flags.nemesis.0.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "targets": flags.targets.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "rounds": flags.rounds,
         "nemesis_interval_s": flags.nemesis_interval,
+        "election_timeout_ms": flags.election_timeout_ms,
         "shards": SHARDS,
     });
     let workload = flags.workload.name().to_owned();
@@ -163,8 +171,8 @@ pub(crate) async fn run(flags: &Flags) -> anyhow::Result<Answer> {
     let directory = report::write(&flags.store, &run, &findings)?;
     keep_logs(dir.path(), &directory)?;
     tell(&run, &findings);
-    match findings.answer() {
-        Answer::False => println!("the nodes' files: {}", dir.keep().display()),
+    match (&trouble, findings.answer()) {
+        (None, Answer::False) => println!("the nodes' files: {}", dir.keep().display()),
         _ => discard(dir).await,
     }
     println!("{}", directory.join("index.html").display());
@@ -184,7 +192,7 @@ async fn drive(
     screen: &Screen,
 ) -> anyhow::Result<Vec<Check>> {
     recorder.enter("starting");
-    let mut nodes = Nodes::describe(&flags.program()?, dir, flags.nodes).await?;
+    let mut nodes = Nodes::describe(&flags.program()?, dir, flags.nodes, flags.election_timeout_ms).await?;
     for id in nodes.ids() {
         nodes.start(id)?;
     }

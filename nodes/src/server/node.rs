@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use quorate::env::{Env, RealEnv};
@@ -19,7 +20,7 @@ use super::api::Api;
 use super::config::{ServerConfig, TlsFiles};
 use super::fixed::Fixed;
 use super::follow::{Follower, add_peers};
-use super::groups::{Groups, Stores};
+use super::groups::{CONTROLLER, Groups, Stores};
 use super::http::{self, Http};
 use super::machines::{Kinds, ServerBuilder};
 use super::memory::Memory;
@@ -27,6 +28,9 @@ use super::trust::ClientsTls;
 use super::wrong_clock::WrongClock;
 use super::{api, identity};
 use crate::kv::{Directory, KvClient, Reach};
+
+/// How often a node asks its log whether it has failed, which costs next to nothing.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A running node.
 pub struct Server {
@@ -120,8 +124,12 @@ impl Server {
         let client = Arc::new(KvClient::new(env, configs, directory));
 
         let (fail, failed) = watch::channel(None);
+        let failing = log_fails(Arc::clone(&log));
         let following = tokio::spawn(async move {
-            let fatal = follower.run().await;
+            let fatal = tokio::select! {
+                fatal = follower.run() => fatal,
+                fatal = failing => fatal,
+            };
             tracing::error!(%fatal, "this node cannot go on");
             fail.send_replace(Some(fatal));
         });
@@ -189,6 +197,18 @@ pub(super) async fn open_stores(fs: Arc<dyn Fs>, env: Arc<dyn Env>, dir: &Path) 
     let log = open_log(&fs, &env, &dir.join("log")).await?;
     let database = open_database(dir.join("keys")).await?;
     Ok(Stores { fs, env, log, snapshots: dir.join("snapshots"), database })
+}
+
+/// Waits until the log takes nothing any more, and says why. Groups notice it only when they have something to write, and each
+/// by itself.
+async fn log_fails(log: Arc<DiskLog>) -> Fatal {
+    let any = log.group(CONTROLLER);
+    loop {
+        if let Err(error) = any.state().await {
+            return Fatal(error.to_string());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Opens the log off the runtime's threads: it reads all of it first.

@@ -1,8 +1,10 @@
 //! A node from its start to its end: until a signal, the end of its standard input, or a failure.
 
+use std::io::Read;
+
 use anyhow::bail;
-use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use super::{Server, ServerBuilder, ServerConfig, ServerFlags, Start};
 
@@ -53,9 +55,18 @@ pub async fn run_with(
     }
 }
 
+/// Waits until standard input ends.
+///
+/// It is read on a thread of its own, which nobody waits for: tokio's would keep a process that is told to end until its input
+/// ends, too.
 async fn input_ends() {
-    let mut input = tokio::io::stdin();
-    let mut buffer = [0; 256];
-    // An error is an end too.
-    while matches!(input.read(&mut buffer).await, Ok(read) if read > 0) {}
+    let (ended, heard) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 256];
+        // An error is an end too.
+        while matches!(std::io::stdin().read(&mut buffer), Ok(read) if read > 0) {}
+        // The process may be ending for another reason.
+        let _ = ended.send(());
+    });
+    let _ = heard.await;
 }
