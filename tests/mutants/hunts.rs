@@ -75,8 +75,6 @@ const PAIR: Hunt = by(
     Groups,
     "two_masters::simulation::whatever_goes_wrong_at_most_one_goes_on_alone_and_nothing_acknowledged_is_lost",
 );
-const OTHERS_LEASE: Hunt =
-    by(Groups, "two_masters::claims::in_virtual_time::whoever_goes_on_alone_waits_until_the_others_lease_is_over");
 const TAIL: Hunt =
     by(Groups, "two_masters::claims::in_virtual_time::the_old_primarys_tail_is_dropped_and_its_clients_told_unknown");
 const FLUSHED_FIRST: Hunt =
@@ -123,8 +121,8 @@ pub(crate) fn hunts(bug: Bug) -> &'static [Hunt] {
             &[MANY_LIVES, REGISTERS, DURABLE, SESSIONS, SCATTERED]
         }
         Bug::ChecksumIgnored => &[FLIPS, REGISTERS, DURABLE, MANY_LIVES],
-        Bug::LostAppendCounted => &[WRITES, REGISTERS, FATES, BAD_NETWORK],
-        Bug::SnapshotWithoutIndex => &[WRITES, REGISTERS, MEMBERSHIP, RESTART_OF_ALL, FAR_BEHIND],
+        Bug::LostAppendCounted => &[BAD_NETWORK, WRITES, REGISTERS, FATES],
+        Bug::SnapshotWithoutIndex => &[RESTART_OF_ALL, WRITES, REGISTERS, MEMBERSHIP, FAR_BEHIND],
         Bug::SnapshotWithoutMembership => &[RESTART_OF_ALL, REGISTERS, MEMBERSHIP, FAR_BEHIND],
         Bug::SessionsNotReset | Bug::SessionsNotInSnapshot => &[FIRST_REPLY, SESSIONS, ONCE],
         Bug::LocalClockApplied => &[REGISTERS, SESSIONS],
@@ -152,11 +150,11 @@ pub(crate) fn hunts(bug: Bug) -> &'static [Hunt] {
         Bug::DeltaOutOfPlace => &[DELTAS, STEPS, SHARDED, ACROSS_MOVES],
         Bug::TombstonesNotCopied | Bug::MarksNotInSnapshot => &[STEPS, SHARDED, DELETED_KEY],
         Bug::LateDelete => &[DELETED_LATE, STEPS, SHARDED],
-        Bug::EpochNotRaised => &[MASTERS, EPOCHS],
+        Bug::EpochNotRaised => &[EPOCHS, MASTERS],
         Bug::EpochUnchecked => &[OLDER_PRIMARY, MASTERS],
         Bug::NotificationNotRepeated => &[AUDIENCE, MASTERS],
         Bug::TakeOverUnfenced => &[TAIL, PAIR, TWO_MASTERS],
-        Bug::TakeOverTooSoon => &[OTHERS_LEASE, PAIR, TWO_MASTERS],
+        Bug::TakeOverTooSoon => &[PAIR],
         Bug::TakeOverUnjudged => &[PAIR, TWO_MASTERS],
         Bug::SentBeforeFlush => &[FLUSHED_FIRST, PAIR, TWO_MASTERS],
         Bug::TimedOutCounted => &[DEAD_GROUP, SCATTER],
