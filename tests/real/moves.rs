@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 
-use crate::admin::GROUPS;
+use crate::admin::{GROUPS, until};
 use crate::faults::Fault;
 use crate::nemesis::Nemesis;
 
@@ -16,6 +16,11 @@ impl Nemesis {
     /// Moves shards for about an interval. While the first one is under way, the leader of the group that gives it or of the
     /// one that takes it is struck, if there is anything to strike with.
     pub(super) async fn moves(&mut self) -> anyhow::Result<()> {
+        // Nothing moves before the nodes of the last fault are back.
+        let admin = self.admin()?;
+        if until(async || admin.configuration().await.map(Some)).await.is_err() {
+            return Ok(());
+        }
         let strikes = [Fault::Kill, Fault::Pause, Fault::Cut];
         let strikes: Vec<Fault> = strikes.into_iter().filter(|fault| self.plan.faults.contains(fault)).collect();
         let end = GROUPS.choose(&mut self.rng).copied().unwrap_or(GROUPS[0]);

@@ -27,6 +27,9 @@ use crate::nodes::Nodes;
 use crate::recorder::Recorder;
 use crate::screen::Screen;
 
+/// How many operations of clients have to end well when all is whole again.
+const SERVED_AGAIN: u64 = 20;
+
 /// Server processes on this machine, under load and faults, judged and reported.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "quorate-real", version)]
@@ -224,13 +227,14 @@ async fn drive(
         Some(failed) => failed?,
         None => nemesis.await?,
     };
+    recorder.enter("healing");
+    let healed = heal(&shared, &nodes).await?;
     shared.stop.store(true, Ordering::Relaxed);
     while let Some(client) = clients.join_next().await {
         client??;
     }
-
-    recorder.enter("healing");
-    let mut checks = vec![heal(&shared, &nodes).await?];
+    let mut checks =
+        vec![if healed.answer == Answer::True { last_reads(&shared, &nodes, healed).await? } else { healed }];
     checks.push(owners(&nodes, recorder).await?);
     nodes.attend()?;
     for id in nodes.ids() {
@@ -248,19 +252,33 @@ fn said(nodes: &Nodes) -> String {
     logs.collect::<Vec<_>>().join("\n")
 }
 
-/// Waits until every node answers for every key in use, and any for all lists.
+/// Waits until every node answers for every key in use, and clients get on with their work.
 async fn heal(work: &Work, nodes: &Nodes) -> anyhow::Result<Check> {
     let (name, begun) = ("healing", work.recorder.now());
     for (id, address) in nodes.clients() {
-        let mut keys = work.keys();
-        keys.extend(work.lists());
-        let read = until(async || Ok(read_all(work, id, &address, &keys).await?.then_some(())));
+        let read = until(async || Ok(read_all(work, id, &address, &work.keys()).await?.then_some(())));
         if let Err(error) = read.await {
             return Ok(Check::new(name, Answer::False, format!("n{id} does not serve: {error:#}")));
         }
     }
     let took = work.recorder.now().saturating_sub(begun);
+    let ended_well = || work.recorder.glance().ends[0];
+    let enough = ended_well() + SERVED_AGAIN;
+    if let Err(error) = until(async || Ok((ended_well() >= enough).then_some(()))).await {
+        return Ok(Check::new(name, Answer::False, format!("clients are not served: {error:#}")));
+    }
     Ok(Check::new(name, Answer::True, format!("every node served {took:.1?} after the last fault")))
+}
+
+/// Reads all that is judged by how it was in the end, from each node.
+async fn last_reads(work: &Work, nodes: &Nodes, healed: Check) -> anyhow::Result<Check> {
+    let keys = [work.keys(), work.lists()].concat();
+    for (id, address) in nodes.clients() {
+        if let Err(error) = until(async || Ok(read_all(work, id, &address, &keys).await?.then_some(()))).await {
+            return Ok(Check::new(healed.name, Answer::False, format!("n{id} serves no more: {error:#}")));
+        }
+    }
+    Ok(healed)
 }
 
 /// Waits until nothing moves, and looks at what each group holds.
