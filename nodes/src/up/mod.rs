@@ -61,7 +61,8 @@ pub struct UpFlags {
     /// hundred ports further, operators two hundred.
     #[arg(long, default_value_t = 7001)]
     port: u16,
-    /// A new cluster is made of a backup (`quorate ctl backup`), and has its groups and shards. It needs all of its nodes (`--nodes`).
+    /// A new cluster is made of a backup (`quorate ctl backup`), and has its groups and shards. It needs all of its nodes (`--nodes`)
+    /// and tables (`--tables`).
     #[arg(long)]
     from: Option<PathBuf>,
     /// A node that dies stays dead.

@@ -235,11 +235,11 @@ async fn what_does_not_fit_the_servers_is_refused_and_changes_nothing() {
     assert_eq!(nowhere["reason"], "no_shard_answered", "{nowhere}");
 
     // A row that no message takes; the other row of the statement is not kept either.
-    let long = format!("INSERT INTO t VALUES (4, '{}'), (5, 'e'), (6, 'f'), (7, 'g')", "x".repeat(4 << 20));
+    let long = "INSERT INTO t VALUES (4, repeat('x', 4194304)), (5, 'e'), (6, 'f'), (7, 'g')";
     let refused = ask(&coordinator, json!({ "query": long })).await;
     assert_eq!((&refused["code"], &refused["reason"]), (&json!(12), &json!("sql")), "{refused}");
     // One that only just fits comes back in a piece of its own.
-    sql(&coordinator, &format!("INSERT INTO t VALUES (8, '{}')", "x".repeat(3 << 20))).await;
+    sql(&coordinator, "INSERT INTO t VALUES (8, repeat('x', 3145728))").await;
     let fresh = servers.coordinator(&["s1", "s2"]);
     let lengths = "SELECT id, character_length(name) AS n FROM t ORDER BY id";
     let expected = json!([{ "id": 1, "n": 1 }, { "id": 2, "n": 1 }, { "id": 3, "n": 1 }, { "id": 8, "n": 3 << 20 }]);
