@@ -72,7 +72,8 @@ fn a_command_that_makes_no_sense_has_no_verdict() {
     for flags in [&["--nemesis", "kil"][..], &["--nodes", "0"], &["--what"]] {
         assert_eq!(command(store.path(), flags).output().expect("it runs").status.code(), Some(64), "{flags:?}");
     }
-    let output = Command::new(REAL).args(["--bin", "/no/such/program"]).output().expect("it runs");
+    let mut without = Command::new(REAL);
+    let output = without.args(["--bin", "/no/such/program", "--store"]).arg(store.path()).output().expect("it runs");
     assert_eq!(output.status.code(), Some(3), "{}", text(&output));
 }
 
