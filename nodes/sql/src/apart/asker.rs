@@ -20,8 +20,11 @@ use super::message::{
     ANSWER_BYTES_MAX, Answer, Encoded, Message, PAGE_BYTES, PAGES_ON_THE_WAY, QUESTION_BYTES_MAX, Question,
 };
 
-/// How long nothing may come before it is asked again: from the first to the second, doubling.
-const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(800));
+/// How long nothing may come before it is asked again: from the first to so many times that, doubling.
+const AGAIN: (Duration, u32) = (Duration::from_millis(100), 8);
+
+/// A large question takes longer to arrive, and is not to be sent again before it has: so many bytes a millisecond.
+const PACE: usize = 1024;
 
 /// A node that asks others.
 pub struct Asker {
@@ -126,7 +129,8 @@ impl Asker {
             return Err(NoAnswer::TooLarge);
         }
         let asking = Asking::begin(self, node);
-        let (mut pause, mut heard) = (AGAIN.0, Instant::now());
+        let first = AGAIN.0 + Duration::from_millis((data.len() / PACE) as u64);
+        let (mut pause, mut heard) = (first, Instant::now());
         loop {
             let now = Instant::now();
             let patient = heard + patience;
@@ -140,10 +144,10 @@ impl Asker {
                 if let Some(whole) = asking.whole()? {
                     return Answer::of(whole).map(|answer| (asking.ask, answer)).ok_or(NoAnswer::Garbled);
                 }
-                (pause, heard) = (AGAIN.0, Instant::now());
+                (pause, heard) = (first, Instant::now());
                 quiet = heard + pause;
             }
-            pause = (pause * 2).min(AGAIN.1);
+            pause = (pause * 2).min(first * AGAIN.1);
         }
     }
 

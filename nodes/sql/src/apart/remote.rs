@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use datafusion::arrow::record_batch::RecordBatch;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
 use quorate::machine::{decode, encode};
 use quorate::types::Index;
 use quorate::{Consistency, ReadError, ReadReply, Rejected, Unknown, WriteError, Written, watch};
@@ -35,8 +37,17 @@ const PATIENCE: (Duration, Duration) = (Duration::from_millis(250), Duration::fr
 /// The pause after a refusal.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// How long the answer to a change is waited for, whoever asks meanwhile.
+const WRITTEN: Duration = Duration::from_secs(10);
+
 /// How long one attempt to tell a shard which one it is may take.
 const CONFIGURED: Duration = Duration::from_secs(2);
+
+/// One question's answer, which several attempts at a change may wait for.
+type Coming = Shared<BoxFuture<'static, Result<(Answer, Bytes), NoAnswer>>>;
+
+/// Changes on their way.
+type Writing = BTreeMap<(usize, Vec<u8>), Coming>;
 
 /// A shard by the names of its replicas.
 pub struct RemoteShard {
@@ -46,6 +57,8 @@ pub struct RemoteShard {
     asker: Arc<Asker>,
     /// The replica that is asked first: the one that answered last.
     first: AtomicUsize,
+    /// Changes whose answers are waited for, by the replica that was asked.
+    writing: Arc<Mutex<Writing>>,
     /// Whether the shard knows which one it is, or why it never will.
     ready: watch::Sender<Option<Result<(), ShardError>>>,
 }
@@ -60,7 +73,7 @@ impl RemoteShard {
     /// The shard of this name and number, whose replicas are `nodes`: one at least.
     pub fn new(name: String, shard: ShardId, nodes: Vec<Arc<str>>, asker: Arc<Asker>) -> Arc<Self> {
         let (ready, first) = (watch::channel(None).0, AtomicUsize::new(0));
-        Arc::new(RemoteShard { name, nodes, shard, asker, first, ready })
+        Arc::new(RemoteShard { name, nodes, shard, asker, first, writing: Arc::default(), ready })
     }
 
     /// Its name.
@@ -141,6 +154,27 @@ impl RemoteShard {
 }
 
 impl RemoteShard {
+    /// Sends a change to the replica of this attempt. If an earlier attempt's answer may still come from there, it is waited
+    /// for instead: a slow replica is not to be given the same work again and again.
+    fn send(&self, command: Vec<u8>, attempt: usize) -> (usize, Coming) {
+        let (nth, node) = self.node(attempt);
+        let key = (nth, command.clone());
+        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(coming) = writing.get(&key) {
+            return (nth, coming.clone());
+        }
+        let (asker, node, place) = (Arc::clone(&self.asker), Arc::clone(node), key.clone());
+        let (all, question) = (Arc::clone(&self.writing), Question::Write { command });
+        let asking = tokio::spawn(async move {
+            let answer = asker.ask(&node, &question, Instant::now() + WRITTEN).await;
+            all.lock().unwrap_or_else(PoisonError::into_inner).remove(&place);
+            answer
+        });
+        let coming = async move { asking.await.unwrap_or(Err(NoAnswer::Silence)) }.boxed().shared();
+        writing.insert(key, coming.clone());
+        (nth, coming)
+    }
+
     /// Has a part of the shard sent here.
     async fn fetch(
         &self,
@@ -218,11 +252,12 @@ impl Reach<KvMachine> for RemoteShard {
         timeout: Duration,
         attempt: usize,
     ) -> Result<Written<KvReply>, WriteError> {
-        let (nth, node) = self.node(attempt);
-        let question = Question::Write { command: encode(command).into() };
-        let written = match self.asker.ask(node, &question, Instant::now() + timeout).await {
+        let (nth, coming) = self.send(encode(command).into(), attempt);
+        let answer = tokio::time::timeout(timeout, coming).await.unwrap_or(Err(NoAnswer::Silence));
+        let written = match answer {
             Ok((Answer::Written(written), _)) => written.map(|(at, reply, replayed)| Written { at, reply, replayed }),
-            Ok((Answer::Refused(error), _)) => Err(Rejected::LeaderNotReady(error.to_string()).into()),
+            // An earlier copy of the question may have been taken, in an earlier life of the replica.
+            Ok((Answer::Refused(error), _)) => Err(Unknown::AnswerLost(error.to_string()).into()),
             Ok(_) => Err(Unknown::AnswerLost("another question's answer".into()).into()),
             Err(NoAnswer::TooLarge) => Err(Rejected::Invalid("the change is too large for a message".into()).into()),
             Err(NoAnswer::Silence) => Err(Unknown::Deadline(timeout).into()),

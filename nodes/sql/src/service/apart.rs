@@ -29,11 +29,11 @@ use crate::apart::{Asker, Member, MemberOptions, RemoteShard, is_own};
 use crate::data::ShardStore;
 use crate::scatter::{Engine, EngineOptions, Shard};
 
-/// A shard, and the nodes that are its replicas.
-type Placed = (String, Vec<Arc<str>>);
-
 /// Shards, and the names of the nodes that are their replicas.
 pub type Peers = Vec<(String, Vec<String>)>;
+
+/// The same with the names as they are used.
+type Placed = Vec<(String, Vec<Arc<str>>)>;
 
 /// What a process is, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl ScatterNode {
     }
 
     /// The shards of a coordinator, in their order: those that `init` names, or all that it was told of.
-    fn shards(&self, init: &Init) -> Result<Vec<Placed>, ErrorReply> {
+    fn shards(&self, init: &Init) -> Result<Placed, ErrorReply> {
         let names = match init.fields().has("shards") || self.options.peers.is_empty() {
             true => request::shards(init.fields())?,
             false => self.options.peers.iter().map(|(name, _)| name.clone()).collect(),

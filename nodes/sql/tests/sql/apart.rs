@@ -50,7 +50,7 @@ async fn query(router: &Router, sql: &str, timeout_ms: u64) -> Value {
 /// A statement with time enough, which is to be carried out.
 async fn run(router: &Router, sql: &str) -> Value {
     let answer = query(router, sql, 30_000).await;
-    assert_eq!(answer["type"], "scatter_query_ok", "{sql}: {answer}");
+    assert_eq!(answer["type"], "scatter_query_ok", "{:.80}: {answer}", sql);
     answer
 }
 
@@ -211,19 +211,19 @@ async fn a_large_answer_comes_in_pages_of_which_none_may_be_missing() {
     let router = network(&[]);
     begin_all(&router).await;
     run(&router, "CREATE TABLE big (id INT PRIMARY KEY, text TEXT)").await;
-    // About ten mebibytes, more than a shard may have under way at once.
-    for part in 0..8 {
+    // More of each shard than may be under way at once.
+    for part in 0..16 {
         let text = |id: u32| format!("{id:0>5}").repeat(1600);
-        let rows: Vec<String> = (part * 160..(part + 1) * 160).map(|id| format!("({id}, '{}')", text(id))).collect();
-        assert_eq!(run(&router, &format!("INSERT INTO big VALUES {}", rows.join(", "))).await["rows_affected"], 160);
+        let rows: Vec<String> = (part * 60..(part + 1) * 60).map(|id| format!("({id}, '{}')", text(id))).collect();
+        assert_eq!(run(&router, &format!("INSERT INTO big VALUES {}", rows.join(", "))).await["rows_affected"], 60);
     }
     router.set_weather(BAD_WEATHER);
     let before = router.sent("scatter_page");
     let all = run(&router, "SELECT id, text FROM big ORDER BY id").await;
     let pages = router.sent("scatter_page") - before;
-    assert!(pages >= 80, "{pages} pages");
+    assert!(pages >= 55, "{pages} pages");
     let rows = all["results"].as_array().expect("rows");
-    assert_eq!(rows.len(), 1280);
+    assert_eq!(rows.len(), 960);
     for (id, row) in rows.iter().enumerate() {
         assert_eq!(row["id"], id);
         assert_eq!(row["text"], format!("{id:0>5}").repeat(1600));
@@ -238,7 +238,7 @@ async fn a_large_answer_comes_in_pages_of_which_none_may_be_missing() {
     let failed: Vec<&str> =
         hasty["failed"].as_array().into_iter().flatten().filter_map(|f| f["shard"].as_str()).collect();
     let there = |id: &u32| !failed.contains(&SHARDS[shard_of(&id.to_string(), 3).0 as usize]);
-    assert_eq!(counted, (0..1280).filter(there).count(), "{failed:?}");
+    assert_eq!(counted, (0..960).filter(there).count(), "{failed:?}");
     router.set_weather(Weather::default());
     router.end().await;
 }
