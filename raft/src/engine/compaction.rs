@@ -26,8 +26,8 @@ use crate::machine::Backlog;
 /// How long to wait before a snapshot is asked for again that openraft may have refused, because it was at another one.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
-/// How long a replica whose state has parted goes on replicating before it stops: several heartbeats.
-const PARTING: Duration = Duration::from_millis(250);
+/// For so many heartbeats a replica whose state has parted goes on replicating before it stops.
+const PARTING: u32 = 8;
 
 type Metrics = WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>;
 
@@ -39,6 +39,7 @@ struct Compaction {
     env: Arc<dyn Env>,
     bound: u64,
     keep_entries: u64,
+    heartbeat: Duration,
     /// The least that the log has been seen to hold since the last snapshot.
     floor: u64,
 }
@@ -59,6 +60,7 @@ pub(super) fn start(
         env: Arc::clone(env),
         bound: options.snapshot_log_bytes,
         keep_entries: options.snapshot_keep_entries,
+        heartbeat: options.heartbeat,
         floor: 0,
     };
     let mut servers = raft.server_metrics();
@@ -143,7 +145,7 @@ impl Compaction {
     /// committed: where all are to stop, nobody could tell them after it.
     async fn stop(&self) -> Result<(), RaftFatal<TypeConfig>> {
         if self.shared.has_parted() {
-            self.env.sleep(PARTING).await;
+            self.env.sleep(self.heartbeat * PARTING).await;
         }
         loop {
             self.raft.trigger().snapshot().await?;
