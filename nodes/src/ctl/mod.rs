@@ -15,11 +15,12 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use tonic::transport::Channel;
 
+use crate::query::{self, Manner, Statements};
 use crate::server::proto::change_reply::Outcome;
 use crate::server::proto::change_request::Change;
 use crate::server::proto::quorate_client::QuorateClient;
 use crate::server::proto::{self, ChangeRequest};
-use crate::server::{ClientTls, is_unknown};
+use crate::server::{ClientTls, RemoteQueries, is_unknown};
 
 /// `quorate ctl`'s flags.
 #[derive(Args, Clone, Debug)]
@@ -133,6 +134,8 @@ enum Ctl {
     Nodes(nodes::NodesCommand),
     #[command(flatten)]
     Masters(masters::MastersCommand),
+    /// Carries out statements of SQL, on servers that can (`quorate-sql server`); `--timeout` is for each shard.
+    Query(Statements),
     /// Hands a group's leadership to a node.
     Transfer {
         /// The group; `controller` is the configuration log's, `masters` the masters'.
@@ -186,6 +189,11 @@ pub async fn run(flags: &CtlFlags) -> anyhow::Result<()> {
         masters::run(&flags.servers, &flags.tls, command, timeout).await?.print(flags.json);
         return Ok(());
     }
+    if let Ctl::Query(statements) = &flags.command {
+        let coordinators = RemoteQueries::new(&flags.servers, &flags.tls)?;
+        let manner = Manner { json: flags.json, timeout_ms: flags.timeout.max(1) };
+        return query::run(&coordinators, statements, manner).await;
+    }
     let mut client = first(&clients).await?;
     let said = match flags.command.clone() {
         Ctl::Get { key, max_staleness } => {
@@ -220,7 +228,9 @@ pub async fn run(flags: &CtlFlags) -> anyhow::Result<()> {
             client.transfer(proto::TransferRequest { group, to, timeout_ms }).await.map_err(told)?;
             show::Said { json: json!({ "leader": to }), text: format!("node {to} leads") }
         }
-        Ctl::Status | Ctl::Snapshot { .. } | Ctl::Backup { .. } | Ctl::Nodes(_) | Ctl::Masters(_) => return Ok(()),
+        Ctl::Status | Ctl::Snapshot { .. } | Ctl::Backup { .. } | Ctl::Nodes(_) | Ctl::Masters(_) | Ctl::Query(_) => {
+            return Ok(());
+        }
     };
     said.print(flags.json);
     Ok(())

@@ -31,8 +31,10 @@ use super::outcome::{TIMEOUT, json, malformed, read_failed, rejected, status_of,
 use super::proto::change_request::Change;
 use super::proto::quorate_server::{Quorate, QuorateServer};
 use super::proto::{self, change_reply, read_request};
+use super::queries::{self, QueryStream};
 use super::views::{ViewStream, Views};
 use crate::kv::{KvClient, Reach, ScanRange};
+use crate::query::Queries;
 use crate::served::Served;
 
 /// The pause before a change is tried again that came too early.
@@ -52,6 +54,7 @@ struct Parts {
     groups: Arc<Groups>,
     transport: Arc<GrpcTransport>,
     views: Views,
+    queries: Option<Arc<dyn Queries>>,
     ending: watch::Sender<bool>,
 }
 
@@ -83,10 +86,11 @@ impl Api {
         client: Arc<KvClient>,
         groups: Arc<Groups>,
         transport: Arc<GrpcTransport>,
+        queries: Option<Arc<dyn Queries>>,
     ) -> Self {
         let node = NodeId(config.node.unwrap_or_default());
         let (views, ending) = (Views::default(), watch::channel(false).0);
-        Api(Arc::new(Parts { node, cluster: config.cluster, client, groups, transport, views, ending }))
+        Api(Arc::new(Parts { node, cluster: config.cluster, client, groups, transport, views, queries, ending }))
     }
 
     /// Answers at `address`.
@@ -340,6 +344,12 @@ impl Quorate for Api {
 
     async fn tables(&self, _: Request<proto::TablesRequest>) -> Result<Response<proto::TablesReply>, Status> {
         Ok(Response::new(proto::TablesReply { groups: self.0.groups.fixed().tables().to_vec() }))
+    }
+
+    type QueryStream = QueryStream;
+
+    async fn query(&self, request: Request<proto::QueryRequest>) -> Result<Response<QueryStream>, Status> {
+        queries::answer(self.0.queries.as_ref(), &request.into_inner().body).await.map(Response::new)
     }
 
     type ViewStream = ViewStream;

@@ -23,6 +23,7 @@ use super::hosted::Hosted;
 use super::masters::MASTERS_NAME;
 use super::{Server, Start};
 use crate::hosting::Hosting;
+use crate::query::Queries;
 use crate::served::Served;
 
 /// The machine of shards that a coordinator of queries keeps tables in; every server has it.
@@ -70,6 +71,16 @@ impl GroupConfig {
 pub struct ServerBuilder<'a> {
     config: &'a ServerConfig,
     machines: BTreeMap<String, Arc<dyn Kind>>,
+    queries: Option<MakeQueries>,
+}
+
+/// Makes a server's coordinator of queries, if it is to have one.
+pub(super) type MakeQueries = Box<dyn FnOnce(&ServerConfig) -> anyhow::Result<Option<Arc<dyn Queries>>> + Send>;
+
+/// What a program brings along.
+pub(super) struct Brought {
+    pub(super) kinds: Kinds,
+    pub(super) queries: Option<MakeQueries>,
 }
 
 impl std::fmt::Debug for ServerBuilder<'_> {
@@ -80,12 +91,22 @@ impl std::fmt::Debug for ServerBuilder<'_> {
 
 impl<'a> ServerBuilder<'a> {
     pub(super) fn new(config: &'a ServerConfig) -> Self {
-        ServerBuilder { config, machines: BTreeMap::new() }.machine(TABLES, KvMachine::default)
+        ServerBuilder { config, machines: BTreeMap::new(), queries: None }.machine(TABLES, KvMachine::default)
     }
 
     /// A machine that groups may be of; `make` makes a fresh one for each replica.
     pub fn machine<M: StateMachine>(mut self, name: &str, make: impl Fn() -> M + Send + Sync + 'static) -> Self {
         self.machines.insert(name.to_owned(), Arc::new(Maker { make, _machine: PhantomData }));
+        self
+    }
+
+    /// A coordinator that carries out the statements of clients (`quorate ctl query`). It is made when the node's groups run, in its
+    /// runtime; without one, such calls are refused.
+    pub fn queries(
+        mut self,
+        make: impl FnOnce(&ServerConfig) -> anyhow::Result<Option<Arc<dyn Queries>>> + Send + 'static,
+    ) -> Self {
+        self.queries = Some(Box::new(make));
         self
     }
 
@@ -101,7 +122,8 @@ impl<'a> ServerBuilder<'a> {
             Ok((group.clone(), kind?))
         };
         let groups = self.config.groups.iter().map(kind).collect::<anyhow::Result<Vec<_>>>()?;
-        Server::start_with(self.config, groups, start).await
+        let brought = Brought { kinds: groups, queries: self.queries };
+        Server::start_with(self.config, brought, start).await
     }
 }
 

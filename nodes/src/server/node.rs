@@ -22,7 +22,7 @@ use super::fixed::Fixed;
 use super::follow::{Follower, add_peers};
 use super::groups::{CONTROLLER, Groups, Stores};
 use super::http::{self, Http};
-use super::machines::{Kinds, ServerBuilder};
+use super::machines::{Brought, ServerBuilder};
 use super::memory::Memory;
 use super::trust::ClientsTls;
 use super::wrong_clock::WrongClock;
@@ -78,8 +78,9 @@ impl Server {
         ServerBuilder::new(config)
     }
 
-    /// As [`Server::start`], with groups of machines that the program brings along.
-    pub(super) async fn start_with(config: &ServerConfig, kinds: Kinds, start: Start) -> anyhow::Result<Server> {
+    /// As [`Server::start`], with what the program brings along.
+    pub(super) async fn start_with(config: &ServerConfig, brought: Brought, start: Start) -> anyhow::Result<Server> {
+        let Brought { kinds, queries } = brought;
         let address = config.address()?.clone();
         let node = NodeId(address.id);
         let dir = config.data_dir.clone().context("where is the data? (--data-dir)")?;
@@ -133,7 +134,8 @@ impl Server {
             tracing::error!(%fatal, "this node cannot go on");
             fail.send_replace(Some(fatal));
         });
-        let api = Api::new(config, client, Arc::clone(&groups), Arc::clone(&transport));
+        let queries = queries.map(|make| make(config)).transpose().context("no coordinator can be made")?.flatten();
+        let api = Api::new(config, client, Arc::clone(&groups), Arc::clone(&transport), queries);
         let http = match address.http {
             Some(at) => Some(Http::start(at, Arc::clone(&host), api.clone()).await?),
             None => None,

@@ -1,9 +1,13 @@
-//! The program `quorate-sql`: statements to the tables of a cluster of servers.
+//! The program `quorate-sql`: statements to the tables of a cluster of servers, and servers that carry statements out.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use quorate_sql::query::{self, Cluster, QueryFlags};
+use quorate_nodes::server::{self, ServerFlags};
+use quorate_nodes::up::{self, UpFlags};
+use quorate_sql::query::{self, Cluster, QueryFlags, role};
+use quorate_sql::service::EngineArgs;
+use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -23,14 +27,37 @@ struct Cli {
 enum Command {
     /// Carries statements out and shows what comes of them. This process coordinates them; the rows are the servers'.
     Query(QueryFlags),
+    /// `quorate server` with a coordinator: `quorate ctl query` and any client of gRPC may ask it. With `clients_tls`, the servers
+    /// are trusted by `--ca`, and shown `--cert`.
+    Server {
+        #[command(flatten)]
+        server: ServerFlags,
+        #[command(flatten)]
+        engine: EngineArgs,
+    },
+    /// `quorate up` of such servers.
+    Up(UpFlags),
 }
 
 fn main() -> ExitCode {
-    let Cli { cluster, command: Command::Query(flags) } = Cli::parse();
+    let Cli { cluster, command } = Cli::parse();
     let run = || -> anyhow::Result<()> {
         quorate::planted::admit()?;
+        let logged = if matches!(command, Command::Server { .. }) { "info,openraft=off" } else { "warn,openraft=off" };
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(logged));
+        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+        logs.log_internal_errors(false).init();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let done = runtime.block_on(query::run(&cluster, &flags));
+        let done = runtime.block_on(async {
+            match command {
+                Command::Query(flags) => query::run(&cluster, &flags).await,
+                Command::Server { server, engine } => {
+                    let (tls, engine) = (cluster.tls.clone(), engine.options());
+                    server::run_with(&server, |node| node.queries(move |config| role(config, tls, engine))).await
+                }
+                Command::Up(flags) => up::run(&flags).await,
+            }
+        });
         // Standard input may be waited for.
         runtime.shutdown_background();
         done

@@ -4,7 +4,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use quorate_nodes::server::{ClientTls, GroupConfig, NodeAddress, Server, ServerConfig, Start, TABLES, tables};
+use quorate_nodes::query::Queries;
+use quorate_nodes::server::{
+    ClientTls, GroupConfig, NodeAddress, RemoteQueries, Server, ServerConfig, Start, TABLES, tables,
+};
+use quorate_sql::query::role;
+use quorate_sql::scatter::EngineOptions;
 use quorate_sql::service::{Coordinator, CoordinatorOptions, OnServers};
 use quorate_statemachines::slot::shard_of;
 use serde_json::{Value, json};
@@ -20,11 +25,17 @@ struct Servers {
     dir: tempfile::TempDir,
     config: ServerConfig,
     running: Vec<Option<Server>>,
+    /// The first so many have a coordinator.
+    coordinators: usize,
 }
 
 impl Servers {
     /// Three servers, and for each list of nodes a group of shards: s1, s2 and so on.
     async fn start(groups: &[&[u64]]) -> Servers {
+        Servers::start_with(groups, 0).await
+    }
+
+    async fn start_with(groups: &[&[u64]], coordinators: usize) -> Servers {
         let listeners: Vec<_> = (0..6).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
         let free: Vec<SocketAddr> = listeners.iter().map(|one| one.local_addr().expect("an address")).collect();
         drop(listeners);
@@ -41,7 +52,7 @@ impl Servers {
             ..ServerConfig::default()
         };
         let dir = tempfile::tempdir().expect("a directory");
-        let mut servers = Servers { dir, config, running: vec![None, None, None] };
+        let mut servers = Servers { dir, config, running: vec![None, None, None], coordinators };
         for nth in 0..3 {
             servers.run(nth, Start::New).await;
         }
@@ -51,8 +62,11 @@ impl Servers {
     async fn run(&mut self, nth: usize, start: Start) {
         let data_dir = Some(self.dir.path().join(format!("n{}", nth + 1)));
         let config = ServerConfig { node: Some(nth as u64 + 1), data_dir, ..self.config.clone() };
-        let server =
-            Server::start(&config, start).await.unwrap_or_else(|error| panic!("server {}: {error:#}", nth + 1));
+        let mut server = Server::builder(&config);
+        if nth < self.coordinators {
+            server = server.queries(|config| role(config, ClientTls::default(), EngineOptions::default()));
+        }
+        let server = server.start(start).await.unwrap_or_else(|error| panic!("server {}: {error:#}", nth + 1));
         self.running[nth] = Some(server);
     }
 
@@ -248,4 +262,36 @@ async fn what_does_not_fit_the_servers_is_refused_and_changes_nothing() {
     }
     let stale = json!({ "query": lengths, "consistency": { "max_staleness_ms": 60_000 } });
     assert_eq!(ask(&servers.coordinator(&["s1", "s2"]), stale).await["results"], expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_with_a_coordinator_carries_out_what_any_client_asks_and_others_say_that_they_have_none() {
+    let mut servers = Servers::start_with(&[&[1, 2, 3], &[1, 2, 3]], 2).await;
+    let addresses = servers.addresses();
+    let through = |order: &[usize]| {
+        let named: Vec<&String> = order.iter().map(|nth| &addresses[*nth]).collect();
+        RemoteQueries::new(named, &ClientTls::default()).expect("a client")
+    };
+    let ask = async |queries: &RemoteQueries, statement: &str| {
+        let body = json!({ "type": "scatter_query", "query": statement, "timeout_ms": PATIENT_MS });
+        let answer = queries.answer(&body.to_string()).await?;
+        anyhow::Ok(serde_json::from_str::<Value>(&answer).expect("JSON"))
+    };
+    // The third has none, and another one is asked.
+    let all = through(&[2, 0, 1]);
+    ask(&all, "CREATE TABLE t (id INT PRIMARY KEY, n INT)").await.expect("an answer");
+    let inserted = ask(&all, "INSERT INTO t VALUES (1,1),(2,2),(3,3),(4,4),(5,5),(6,6)").await.expect("an answer");
+    assert_eq!(inserted["rows_affected"], 6, "{inserted}");
+    let third = ask(&through(&[2]), "SELECT 1").await.expect_err("it has no coordinator");
+    assert!(third.to_string().contains("no server carries statements out"), "{third}");
+    // Longer than gRPC takes in one message.
+    let long = ask(&all, "SELECT id, repeat('x', 1000000) AS text FROM t ORDER BY id").await.expect("an answer");
+    let lengths: Vec<usize> =
+        long["results"].as_array().expect("rows").iter().map(|row| row["text"].as_str().map_or(0, str::len)).collect();
+    assert_eq!(lengths, [1_000_000; 6]);
+    // What is wrong with a statement is an answer.
+    assert_eq!(ask(&all, "SELEC 1").await.expect("an answer")["reason"], "sql");
+    servers.end(0).await;
+    let sum = ask(&all, "SELECT sum(n) AS n FROM t").await.expect("the second answers");
+    assert_eq!(sum["results"], json!([{ "n": 21 }]), "{sum}");
 }
