@@ -12,6 +12,9 @@ use crate::run::Event;
 /// So many orders are kept of an anomaly; more do not help a person.
 const ORDERS: usize = 8;
 
+/// So many things that are wrong are told to a person; programs are told all.
+const SHOWN: usize = 5;
+
 /// Whether something is as it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -100,6 +103,19 @@ impl Check {
         Check { name: name.into(), answer, reason: reason.into(), details: Value::Null, anomaly: None }
     }
 
+    /// Good, for the reason given, if nothing is wrong; otherwise what is wrong are the reasons.
+    pub fn of_wrongs(name: impl Into<String>, wrongs: Vec<String>, good: impl Into<String>) -> Self {
+        if wrongs.is_empty() {
+            return Check::new(name, Answer::True, good);
+        }
+        let more = wrongs.len().saturating_sub(SHOWN);
+        let mut reason = wrongs.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
+        if more > 0 {
+            reason.push_str(&format!("; and {more} more"));
+        }
+        Check { details: wrongs.into(), ..Check::new(name, Answer::False, reason) }
+    }
+
     /// Whether the events are a linearizable history of the model.
     ///
     /// # Errors
@@ -179,6 +195,14 @@ mod tests {
         assert_eq!(of(&[]), Answer::True);
         assert_eq!(of(&[Answer::True, Answer::Unknown]), Answer::Unknown);
         assert_eq!(of(&[Answer::Unknown, Answer::False, Answer::True]), Answer::False);
+    }
+
+    #[test]
+    fn a_person_is_told_some_of_what_is_wrong_and_a_program_all() {
+        assert_eq!(Check::of_wrongs("c", vec![], "fine"), Check::new("c", Answer::True, "fine"));
+        let check = Check::of_wrongs("c", (1..=7).map(|nth| format!("w{nth}")).collect(), "fine");
+        assert_eq!((check.answer, check.reason.as_str()), (Answer::False, "w1; w2; w3; w4; w5; and 2 more"));
+        assert_eq!(check.details.as_array().map(Vec::len), Some(7));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! where times are equal.
 //! Leaves out: what the operations mean, which is the workload's.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,44 @@ pub enum EventKind {
     Fail,
     /// Nobody knows: it may happen at any later time, or never.
     Info,
+}
+
+/// A call and its return.
+#[derive(Clone, Copy, Debug)]
+pub struct Pair<'a> {
+    /// The call.
+    pub call: &'a Event,
+    /// The return, if there was one.
+    pub end: Option<&'a Event>,
+    /// The places of both among the events; `usize::MAX` for a return that never came.
+    pub at: (usize, usize),
+}
+
+impl<'a> Pair<'a> {
+    /// Calls with their returns, in the order of the calls.
+    pub fn all(events: &'a [Event]) -> Vec<Pair<'a>> {
+        let mut pairs: Vec<Pair<'a>> = Vec::new();
+        let mut open = BTreeMap::new();
+        for (nth, event) in events.iter().enumerate() {
+            if event.kind == EventKind::Invoke {
+                open.insert(event.process, pairs.len());
+                pairs.push(Pair { call: event, end: None, at: (nth, usize::MAX) });
+            } else if let Some(pair) = open.remove(&event.process).and_then(|at| pairs.get_mut(at)) {
+                (pair.end, pair.at.1) = (Some(event), nth);
+            }
+        }
+        pairs
+    }
+
+    /// What it answered, if it ended well.
+    pub fn answer(&self) -> Option<&'a Value> {
+        self.end.filter(|end| end.kind == EventKind::Ok).map(|end| &end.value)
+    }
+
+    /// Whether it is known never to happen.
+    pub fn has_failed(&self) -> bool {
+        self.end.is_some_and(|end| end.kind == EventKind::Fail)
+    }
 }
 
 /// Something that was wrong with the nodes for a while.
@@ -153,6 +192,28 @@ mod tests {
         let event: Event = serde_json::from_value(line.clone()).unwrap();
         assert_eq!((event.kind, event.time), (EventKind::Info, Duration::from_nanos(1_500)));
         assert_eq!(serde_json::to_value(&event).unwrap(), line);
+    }
+
+    #[test]
+    fn a_call_goes_with_the_next_return_of_its_process() {
+        let event = |process, kind, value| Event {
+            process,
+            kind,
+            f: "read".into(),
+            key: Value::Null,
+            value: json!(value),
+            time: Duration::ZERO,
+            error: None,
+            node: None,
+        };
+        use EventKind::{Fail, Invoke, Ok};
+        let events =
+            [event(1, Invoke, 0), event(2, Invoke, 0), event(2, Ok, 5), event(1, Fail, 0), event(1, Invoke, 0)];
+        let pairs = Pair::all(&events);
+        let at: Vec<_> = pairs.iter().map(|pair| pair.at).collect();
+        assert_eq!(at, [(0, 3), (1, 2), (4, usize::MAX)]);
+        assert_eq!(pairs[1].answer(), Some(&json!(5)));
+        assert_eq!(pairs.iter().map(Pair::has_failed).collect::<Vec<_>>(), [true, false, false]);
     }
 
     #[test]

@@ -7,49 +7,14 @@ use quorate_harness::checker::appends::{self, Append, Told};
 use quorate_harness::checker::json::JsonRegister;
 use quorate_harness::checker::ownership::{self, Tenure};
 use quorate_harness::findings::{Answer, Check};
-use quorate_harness::run::{Event, EventKind};
+use quorate_harness::run::{Event, EventKind, Pair};
 use quorate_statemachines::slot::shard_of;
 use serde_json::{Value, json};
 
 use crate::contents::Contents;
 
-/// So many things that are wrong are told; more do not help a person.
-const SHOWN: usize = 5;
-
 /// Keys that begin so are only appended to and read.
 pub(crate) const LISTS: &str = "list";
-
-/// A call and its return, if there was one.
-struct Pair<'a> {
-    call: &'a Event,
-    end: Option<&'a Event>,
-    /// The places of both among the events.
-    at: (usize, usize),
-}
-
-fn pairs(events: &[Event]) -> Vec<Pair<'_>> {
-    let mut pairs: Vec<Pair<'_>> = Vec::new();
-    let mut open: BTreeMap<u64, usize> = BTreeMap::new();
-    for (nth, event) in events.iter().enumerate() {
-        if event.kind == EventKind::Invoke {
-            open.insert(event.process, pairs.len());
-            pairs.push(Pair { call: event, end: None, at: (nth, usize::MAX) });
-        } else if let Some(pair) = open.remove(&event.process).and_then(|at| pairs.get_mut(at)) {
-            (pair.end, pair.at.1) = (Some(event), nth);
-        }
-    }
-    pairs
-}
-
-/// Good if there are no `wrongs`, which are the reasons otherwise.
-fn found(name: &str, wrongs: Vec<String>, good: String) -> Check {
-    if wrongs.is_empty() {
-        return Check::new(name, Answer::True, good);
-    }
-    let more = if wrongs.len() > SHOWN { format!("; and {} more", wrongs.len() - SHOWN) } else { String::new() };
-    let reason = wrongs.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ") + &more;
-    Check { details: wrongs.into(), ..Check::new(name, Answer::False, reason) }
-}
 
 /// Whether there is an order of all operations on each key that explains every answer.
 pub(crate) fn linearizability(events: &[Event]) -> Check {
@@ -76,7 +41,7 @@ fn token_of(text: &str) -> Option<Append> {
 /// Whether every list held in the end what was appended to it, once: by the last read of each, after the last append.
 pub(crate) fn exactly_once(events: &[Event]) -> Check {
     let mut lists: BTreeMap<&str, Vec<Pair<'_>>> = BTreeMap::new();
-    for pair in pairs(events) {
+    for pair in Pair::all(events) {
         if let Some(key) = pair.call.key.as_str().filter(|key| key.starts_with(LISTS)) {
             lists.entry(key).or_default().push(pair);
         }
@@ -114,7 +79,11 @@ pub(crate) fn exactly_once(events: &[Event]) -> Check {
     if wrongs.is_empty() && !unread.is_empty() {
         return Check::new("exactly once", Answer::Unknown, unread.join("; "));
     }
-    found("exactly once", wrongs, format!("{appended} appends to {} lists are there once if acknowledged", lists.len()))
+    Check::of_wrongs(
+        "exactly once",
+        wrongs,
+        format!("{appended} appends to {} lists are there once if acknowledged", lists.len()),
+    )
 }
 
 /// Whether each shard has one owner, the right one, which has all its keys and as they were read last.
@@ -155,12 +124,12 @@ pub(crate) fn ownership(contents: &Contents, events: &[Event]) -> Check {
         }
     }
     let good = format!("at configuration {} each of {count} shards has one owner, with all its keys", contents.number);
-    found("ownership", wrongs, good)
+    Check::of_wrongs("ownership", wrongs, good)
 }
 
 /// What was read of each key after the last change of any, and while no change of that key was open that may come later.
 fn last_reads(events: &[Event]) -> BTreeMap<&str, &Value> {
-    let pairs = pairs(events);
+    let pairs = Pair::all(events);
     let changes = || pairs.iter().filter(|pair| pair.call.f != "read");
     let over = changes().filter(|pair| pair.end.is_some()).map(|pair| pair.at.1).max().unwrap_or_default();
     let is_known = |pair: &&Pair<'_>| pair.end.is_some_and(|end| end.kind != EventKind::Info);
@@ -196,7 +165,7 @@ pub(crate) fn stats(events: &[Event]) -> Check {
 
 /// Whether all nodes did what processes must: none ended by itself, or not when it was told to.
 pub(crate) fn nodes(wrongs: Vec<String>) -> Check {
-    found("nodes", wrongs, "none has ended by itself, and all did when they were told to".to_owned())
+    Check::of_wrongs("nodes", wrongs, "none has ended by itself, and all did when they were told to")
 }
 
 #[cfg(test)]

@@ -10,9 +10,8 @@ use rand::rngs::SmallRng;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::verdicts::{found, pairs};
 use crate::findings::Check;
-use crate::run::Run;
+use crate::run::{Pair, Run};
 use crate::stdio::client::Client;
 use crate::stdio::errors::Return;
 use crate::stdio::workload::{Call, Caller, Next, Phase, Workload};
@@ -100,7 +99,7 @@ impl Workload for Broadcast {
     }
 
     fn judge(&self, run: &Run) -> Vec<Check> {
-        let pairs = pairs(run);
+        let pairs = Pair::all(&run.events);
         let texts = |values: &Value| {
             values.as_array().into_iter().flatten().map(Value::to_string).collect::<BTreeSet<String>>()
         };
@@ -116,7 +115,8 @@ impl Workload for Broadcast {
                 wrong.extend(taken.difference(&known).map(|value| format!("{node} does not know {value} at the end")));
             }
         }
-        vec![found("broadcast", wrong, format!("all {} values that were taken are known everywhere", taken.len()))]
+        let good = format!("all {} values that were taken are known everywhere", taken.len());
+        vec![Check::of_wrongs("broadcast", wrong, good)]
     }
 }
 

@@ -5,9 +5,8 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use serde_json::{Value, json};
 
-use super::verdicts::{found, pairs};
 use crate::findings::Check;
-use crate::run::Run;
+use crate::run::{Pair, Run};
 use crate::stdio::client::Client;
 use crate::stdio::errors::Return;
 use crate::stdio::workload::{Call, Caller, Next, Phase, Workload};
@@ -35,11 +34,11 @@ impl Workload for Echo {
     }
 
     fn judge(&self, run: &Run) -> Vec<Check> {
-        let pairs = pairs(run);
+        let pairs = Pair::all(&run.events);
         let wrong = pairs.iter().filter_map(|pair| {
             let answer = pair.answer()?;
             (*answer != pair.call.value).then(|| format!("{} was answered {answer}", pair.call.value))
         });
-        vec![found("echo", wrong.collect(), "every answer was the question".to_owned())]
+        vec![Check::of_wrongs("echo", wrong.collect(), "every answer was the question")]
     }
 }

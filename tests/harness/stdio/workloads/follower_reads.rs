@@ -13,12 +13,11 @@ use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom, IteratorRandom};
 use serde_json::{Value, json};
 
-use super::verdicts::{Pair, found, pairs};
 use crate::checker::register::{Register, RegisterAnswer, RegisterOp};
 use crate::checker::staleness::Oracle;
 use crate::checker::{Keyed, Limits, Operation, Outcome, Position, Verdict, check};
 use crate::findings::{Answer, Check};
-use crate::run::{EventKind, Run};
+use crate::run::{EventKind, Pair, Run};
 use crate::stdio::client::Client;
 use crate::stdio::errors::Return;
 use crate::stdio::workload::{Call, Caller, Next, Phase, Workload};
@@ -87,7 +86,7 @@ impl Workload for FollowerReads {
     }
 
     fn judge(&self, run: &Run) -> Vec<Check> {
-        let pairs = pairs(run);
+        let pairs = Pair::all(&run.events);
         let mut oracle = Oracle::default();
         let mut writes: BTreeMap<&str, Vec<&Pair<'_>>> = BTreeMap::new();
         for pair in pairs.iter().filter(|pair| pair.call.f == "write") {
@@ -109,7 +108,7 @@ impl Workload for FollowerReads {
             stale += u64::from(answer["linearizable"] == false);
         }
         let good = format!("no answer is older than it says: {reads} reads, {stale} of them by followers at an age");
-        vec![found("bounded staleness", wrong, good), linearizable(run)]
+        vec![Check::of_wrongs("bounded staleness", wrong, good), linearizable(run)]
     }
 }
 

@@ -14,10 +14,9 @@ use rand::seq::{IndexedRandom, IteratorRandom};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::verdicts::{Pair, found, pairs};
 use crate::checker::epochs::Epochs;
 use crate::findings::Check;
-use crate::run::Run;
+use crate::run::{Pair, Run};
 use crate::stdio::client::Client;
 use crate::stdio::errors::{Refusal, Return};
 use crate::stdio::message::Body;
@@ -236,11 +235,15 @@ impl Workload for Masters {
     }
 
     fn judge(&self, run: &Run) -> Vec<Check> {
-        let pairs = pairs(run);
+        let pairs = Pair::all(&run.events);
         let (wrong, newest) = wrong_epochs(&pairs, &self.state().told);
         vec![
-            found("one primary", wrong, format!("{newest} epochs, one after the other, with one primary each")),
-            found("files", wrong_files(&pairs), "every file and every chunk is there".to_owned()),
+            Check::of_wrongs(
+                "one primary",
+                wrong,
+                format!("{newest} epochs, one after the other, with one primary each"),
+            ),
+            Check::of_wrongs("files", wrong_files(&pairs), "every file and every chunk is there".to_owned()),
         ]
     }
 }

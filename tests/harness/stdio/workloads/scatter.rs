@@ -15,10 +15,9 @@ use rand::seq::IndexedRandom;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use super::verdicts::{Pair, found, pairs};
 use crate::checker::scatter;
 use crate::findings::Check;
-use crate::run::{EventKind, Run};
+use crate::run::{EventKind, Pair, Run};
 use crate::stdio::client::Client;
 use crate::stdio::errors::Return;
 use crate::stdio::message::Body;
@@ -155,7 +154,7 @@ impl Workload for Scatter {
     }
 
     fn judge(&self, run: &Run) -> Vec<Check> {
-        let pairs = pairs(run);
+        let pairs = Pair::all(&run.events);
         let rows = rows(&pairs);
         let (mut wrong, mut whole, mut partial) = (Vec::new(), 0, 0);
         for pair in pairs.iter().filter(|pair| pair.call.f.starts_with("select")) {
@@ -172,7 +171,7 @@ impl Workload for Scatter {
             }
         }
         let good = format!("no answer lacks more than it says: {whole} whole ones, {partial} partial ones");
-        vec![found("honest answers", wrong, good)]
+        vec![Check::of_wrongs("honest answers", wrong, good)]
     }
 }
 

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::halves::Halves;
-use super::verdicts::{found, pairs, strings};
+use super::verdicts::strings;
 use crate::findings::Check;
-use crate::run::Run;
+use crate::run::{Pair, Run};
 use crate::stdio::client::Client;
 use crate::stdio::errors::{Refusal, Return};
 use crate::stdio::message::Body;
@@ -232,14 +232,14 @@ impl Workload for Strings {
     }
 
     fn judge(&self, run: &Run) -> Vec<Check> {
-        let pairs = pairs(run);
+        let pairs = Pair::all(&run.events);
         let unread = pairs.iter().filter(|pair| pair.call.f == "read" && pair.answer().is_none());
         let unread = unread.map(|pair| format!("key {} could not be read at the end", pair.call.key)).collect();
-        let mut checks = vec![strings(run), found("recovery", unread, "every key was served at the end".to_owned())];
+        let mut checks = vec![strings(run), Check::of_wrongs("recovery", unread, "every key was served at the end")];
         if matches!(self.store, Store::Controlled) {
             let configs = pairs.iter().filter(|pair| pair.call.f == "query").filter_map(|pair| pair.answer());
             let wrong = configs.flat_map(homeless_shards).collect();
-            checks.push(found("ownership", wrong, "every shard has a group at the end".to_owned()));
+            checks.push(Check::of_wrongs("ownership", wrong, "every shard has a group at the end".to_owned()));
         }
         checks
     }

@@ -6,9 +6,8 @@ use async_trait::async_trait;
 use rand::rngs::SmallRng;
 use serde_json::{Value, json};
 
-use super::verdicts::{found, pairs};
 use crate::findings::Check;
-use crate::run::Run;
+use crate::run::{Pair, Run};
 use crate::stdio::client::Client;
 use crate::stdio::errors::Return;
 use crate::stdio::workload::{Call, Caller, Next, Phase, Workload};
@@ -37,7 +36,7 @@ impl Workload for UniqueIds {
     fn judge(&self, run: &Run) -> Vec<Check> {
         let mut given: BTreeMap<String, u64> = BTreeMap::new();
         let mut wrong = Vec::new();
-        for pair in pairs(run) {
+        for pair in Pair::all(&run.events) {
             match pair.answer() {
                 Some(Value::Null) => wrong.push("an answer has no id".to_owned()),
                 Some(id) => *given.entry(id.to_string()).or_default() += 1,
@@ -47,6 +46,6 @@ impl Workload for UniqueIds {
         let count = given.len();
         let twice = given.into_iter().filter(|(_, times)| *times > 1);
         wrong.extend(twice.map(|(id, times)| format!("{id} was given {times} times")));
-        vec![found("unique ids", wrong, format!("{count} ids, all different"))]
+        vec![Check::of_wrongs("unique ids", wrong, format!("{count} ids, all different"))]
     }
 }
