@@ -20,20 +20,64 @@ const PREPARING: usize = 64;
 pub(super) struct Load {
     pub(super) keys: usize,
     pub(super) value: String,
+    /// How long a round is measured.
     pub(super) seconds: f64,
 }
 
-/// What one run gave.
+/// What was seen of one system.
 pub(super) struct Measured {
-    /// Operations in a second.
-    pub(super) rate: f64,
+    /// Operations in a second, in each round.
+    pub(super) rates: Vec<f64>,
     /// In microseconds.
     pub(super) latency: Histogram<u64>,
-    /// What an operation cost the servers.
-    pub(super) cpu: Option<Duration>,
+    /// What the operations cost the servers.
+    pub(super) used: Option<Duration>,
     pub(super) failed: u64,
     /// Why one of them failed.
     pub(super) failure: Option<String>,
+}
+
+impl Measured {
+    /// Nothing yet.
+    pub(super) fn new() -> Self {
+        Measured { rates: Vec::new(), latency: histogram(), used: Some(Duration::ZERO), failed: 0, failure: None }
+    }
+
+    /// Adds what was seen of the same system with the same load.
+    pub(super) fn add(&mut self, more: Measured) {
+        self.rates.extend(more.rates);
+        if let Err(error) = self.latency.add(more.latency) {
+            self.failure = Some(error.to_string());
+        }
+        self.used = self.used.zip(more.used).map(|(used, more)| used + more);
+        self.failed += more.failed;
+        self.failure = self.failure.take().or(more.failure);
+    }
+
+    /// Operations in a second, over all rounds, which were equally long.
+    #[allow(clippy::cast_precision_loss)]
+    pub(super) fn rate(&self) -> f64 {
+        self.rates.iter().sum::<f64>() / self.rates.len() as f64
+    }
+
+    /// What an operation cost the servers; `None` if there was none, or nobody knows.
+    #[allow(clippy::cast_precision_loss)]
+    pub(super) fn cpu(&self) -> Option<Duration> {
+        let count = self.latency.len();
+        self.used.filter(|_| count > 0).map(|used| used.div_f64(count as f64))
+    }
+
+    /// How much faster this was than `other`: the median of the rounds that were one after the other.
+    pub(super) fn ratio(&self, other: &Measured) -> f64 {
+        let mut ratios: Vec<f64> = self.rates.iter().zip(&other.rates).map(|(rate, first)| rate / first).collect();
+        ratios.sort_by(f64::total_cmp);
+        let middle = ratios.len() / 2;
+        match ratios.len() {
+            0 => f64::NAN,
+            count if count % 2 == 1 => ratios[middle],
+            _ => f64::midpoint(ratios[middle - 1], ratios[middle]),
+        }
+    }
 }
 
 /// What one client has seen.
@@ -73,20 +117,20 @@ impl Load {
         Ok(())
     }
 
-    /// Runs `clients` for as long as it was said, after a tenth of that.
+    /// Runs `clients` for a round, after a tenth of that. Each round they begin with another server.
     pub(super) async fn run(
         &self,
-        target: &Target,
+        (target, processes): (&Target, &Processes),
         operation: Operation,
         clients: usize,
-        processes: &Processes,
+        round: usize,
     ) -> Measured {
         let begin = Instant::now() + Duration::from_secs_f64(self.seconds / 10.0);
         let end = begin + Duration::from_secs_f64(self.seconds);
         let value: Arc<str> = self.value.as_str().into();
         let mut running = JoinSet::new();
         for nth in 0..clients {
-            let (target, value, keys) = (target.of(nth), Arc::clone(&value), self.keys as u64);
+            let (target, value, keys) = (target.of(nth + round), Arc::clone(&value), self.keys as u64);
             running.spawn(async move {
                 let mut seen = Seen { latency: histogram(), failed: 0, failure: None };
                 let env = RealEnv;
@@ -134,17 +178,26 @@ impl Load {
             all.failed += seen.failed;
             all.failure = all.failure.or(seen.failure);
         }
-        let count = all.latency.len();
         #[allow(clippy::cast_precision_loss)]
-        let rate = count as f64 / self.seconds;
-        let cpu = used.filter(|_| count > 0).map(|used| used.div_f64(rate * self.seconds));
-        Measured { rate, latency: all.latency, cpu, failed: all.failed, failure: all.failure }
+        let rate = all.latency.len() as f64 / self.seconds;
+        Measured { rates: vec![rate], latency: all.latency, used, failed: all.failed, failure: all.failure }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ratio_is_that_of_the_middle_round_and_a_rate_that_of_all() {
+        let of = |rates: &[f64]| Measured { rates: rates.to_vec(), ..Measured::new() };
+        let (mut ours, theirs) = (of(&[10.0]), of(&[10.0, 10.0, 1.0]));
+        ours.add(of(&[20.0]));
+        ours.add(of(&[90.0]));
+        assert!((ours.rate() - 40.0).abs() < 1e-9);
+        assert!((ours.ratio(&theirs) - 2.0).abs() < 1e-9);
+        assert_eq!(ours.cpu(), None);
+    }
 
     #[test]
     fn latencies_of_any_length_are_kept_and_added_up() {

@@ -1,8 +1,8 @@
 //! `quorate bench`: what a durable cluster does in a second, how long an operation takes, and what it costs the servers; beside
 //! etcd if one is given, in the same run and with the same load.
 //!
-//! How: so many clients, each with one operation at a time, spread evenly over the servers; keys are drawn at random from those
-//! that were put before. An operation counts if it was answered within the measured time.
+//! How: so many clients, each with one operation at a time, spread evenly over the servers, in rounds in which the systems take
+//! turns; keys are drawn at random from those that were put before. An operation counts if it was answered within the measured time.
 //! Leaves out: more load than the clients' own process can make, which shares the machine with the servers.
 
 mod cost;
@@ -47,9 +47,13 @@ pub struct BenchFlags {
     /// What they do.
     #[arg(long, value_delimiter = ',', default_value = "put,get,bounded")]
     operations: Vec<Operation>,
-    /// How long each run is measured, in seconds, after one tenth of it that is not.
+    /// How long each system is measured with each load, in seconds.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
+    /// In so many rounds. The systems take turns, so that what else the machine does at a time befalls all of them; ratios are those of
+    /// the middle round. A round begins with a tenth of its length that is not measured.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
     /// How long a value is, in bytes.
     #[arg(long, default_value_t = 256)]
     value: usize,
@@ -132,20 +136,26 @@ async fn measure(flags: &BenchFlags, servers: &[String], pids: &[u32]) -> anyhow
     }
     targets.push(("quorate, a call each".to_owned(), ours(Shape::Unary)?, Processes(pids.to_vec())));
     targets.push(("quorate, one stream".to_owned(), ours(Shape::Stream)?, Processes(pids.to_vec())));
-    let load = Load { keys: flags.keys, value: "v".repeat(flags.value), seconds: flags.seconds };
+    let load =
+        Load { keys: flags.keys, value: "v".repeat(flags.value), seconds: flags.seconds / f64::from(flags.rounds) };
     for (system, target, _) in &targets {
         load.prepare(target).await.with_context(|| format!("{system}: the keys cannot be put"))?;
     }
     if !flags.json {
-        println!("{} keys, values of {} bytes, {} s each", flags.keys, flags.value, flags.seconds);
+        let BenchFlags { keys, value, seconds, rounds, .. } = flags;
+        println!("{keys} keys, values of {value} bytes, {seconds} s each in {rounds} rounds");
     }
     for &operation in &flags.operations {
         let mut rows: Vec<Row> = Vec::new();
         for &clients in &flags.clients {
-            for (system, target, processes) in &targets {
-                let measured = load.run(target, operation, clients, processes).await;
-                rows.push(Row { operation, clients, system: system.clone(), measured });
+            let mut measured: Vec<Measured> = targets.iter().map(|_| Measured::new()).collect();
+            for round in 0..flags.rounds as usize {
+                for ((_, target, processes), measured) in targets.iter().zip(&mut measured) {
+                    measured.add(load.run((target, processes), operation, clients, round).await);
+                }
             }
+            let systems = targets.iter().map(|(system, ..)| system.clone());
+            rows.extend(systems.zip(measured).map(|(system, measured)| Row { operation, clients, system, measured }));
         }
         show(&rows, flags.json);
     }
@@ -174,21 +184,21 @@ fn show(rows: &[Row], as_json: bool) {
         "to the first",
     ]);
     for row in rows {
-        let Measured { rate, latency, cpu, failed, .. } = &row.measured;
+        let Measured { latency, failed, .. } = &row.measured;
         let quantile = |q| format!("{:.2?}", Duration::from_micros(latency.value_at_quantile(q)));
         // The first of the same clients is the one to compare with.
-        let first = rows.iter().find(|other| other.clients == row.clients).map_or(*rate, |first| first.measured.rate);
+        let first = rows.iter().find(|other| other.clients == row.clients).unwrap_or(row);
         table.add_row([
             format!("{:?}", row.operation).to_lowercase(),
             row.clients.to_string(),
             row.system.clone(),
-            format!("{rate:.0}"),
+            format!("{:.0}", row.measured.rate()),
             quantile(0.5),
             quantile(0.99),
             quantile(0.999),
-            cpu.map(|cpu| format!("{:.1} us", cpu.as_secs_f64() * 1e6)).unwrap_or_default(),
+            row.measured.cpu().map(|cpu| format!("{:.1} us", cpu.as_secs_f64() * 1e6)).unwrap_or_default(),
             failed.to_string(),
-            format!("{:.2}", rate / first),
+            format!("{:.2}", row.measured.ratio(&first.measured)),
         ]);
     }
     println!("{table}");
@@ -199,17 +209,18 @@ fn show(rows: &[Row], as_json: bool) {
 
 impl Row {
     fn json(&self) -> serde_json::Value {
-        let Measured { rate, latency, cpu, failed, failure } = &self.measured;
+        let Measured { rates, latency, failed, failure, .. } = &self.measured;
         json!({
             "operation": format!("{:?}", self.operation).to_lowercase(),
             "clients": self.clients,
             "system": self.system,
-            "per_second": rate,
+            "per_second": self.measured.rate(),
+            "per_second_by_round": rates,
             "p50_us": latency.value_at_quantile(0.5),
             "p99_us": latency.value_at_quantile(0.99),
             "p999_us": latency.value_at_quantile(0.999),
             "max_us": latency.max(),
-            "cpu_us": cpu.map(|cpu| cpu.as_secs_f64() * 1e6),
+            "cpu_us": self.measured.cpu().map(|cpu| cpu.as_secs_f64() * 1e6),
             "failed": failed,
             "failure": failure,
         })
