@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use quorate_nodes::query::Queries;
 use quorate_nodes::server::{
-    ClientTls, GroupConfig, NodeAddress, RemoteQueries, Server, ServerConfig, Start, TABLES, tables,
+    ClientTls, ClientsTls, GroupConfig, NodeAddress, RemoteQueries, Server, ServerConfig, Start, TABLES, make_certs,
+    tables,
 };
 use quorate_sql::query::role;
 use quorate_sql::scatter::EngineOptions;
@@ -27,6 +28,8 @@ struct Servers {
     running: Vec<Option<Server>>,
     /// The first so many have a coordinator.
     coordinators: usize,
+    /// What clients trust servers by, and show them.
+    tls: ClientTls,
 }
 
 impl Servers {
@@ -36,6 +39,23 @@ impl Servers {
     }
 
     async fn start_with(groups: &[&[u64]], coordinators: usize) -> Servers {
+        let mut servers = Servers::described(groups, coordinators);
+        servers.run_all().await;
+        servers
+    }
+
+    /// As [`Servers::start_with`], and no server speaks to anybody who shows no certificate of one authority.
+    async fn start_with_tls(groups: &[&[u64]], coordinators: usize) -> Servers {
+        let mut servers = Servers::described(groups, coordinators);
+        let dir = servers.dir.path().to_owned();
+        make_certs(&dir, &[1, 2, 3]).expect("certificates");
+        let [ca, cert, key] = ["ca.pem", "node-1.pem", "node-1-key.pem"].map(|name| Some(dir.join(name)));
+        servers.tls = ClientTls { ca, cert, key };
+        servers.run_all().await;
+        servers
+    }
+
+    fn described(groups: &[&[u64]], coordinators: usize) -> Servers {
         let listeners: Vec<_> = (0..6).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port")).collect();
         let free: Vec<SocketAddr> = listeners.iter().map(|one| one.local_addr().expect("an address")).collect();
         drop(listeners);
@@ -52,21 +72,29 @@ impl Servers {
             ..ServerConfig::default()
         };
         let dir = tempfile::tempdir().expect("a directory");
-        let mut servers = Servers { dir, config, running: vec![None, None, None], coordinators };
+        Servers { dir, config, running: vec![None, None, None], coordinators, tls: ClientTls::default() }
+    }
+
+    async fn run_all(&mut self) {
         for nth in 0..3 {
-            servers.run(nth, Start::New).await;
+            self.run(nth, Start::New).await;
         }
-        servers
     }
 
     async fn run(&mut self, nth: usize, start: Start) {
         let data_dir = Some(self.dir.path().join(format!("n{}", nth + 1)));
-        let config = ServerConfig { node: Some(nth as u64 + 1), data_dir, ..self.config.clone() };
+        let id = nth + 1;
+        let clients_tls = self.tls.ca.clone().map(|ca| {
+            let file = |what| self.dir.path().join(format!("node-{id}{what}.pem")).to_string_lossy().into_owned();
+            ClientsTls { cert: file(""), key: file("-key"), ca: Some(ca) }
+        });
+        let config = ServerConfig { node: Some(id as u64), data_dir, clients_tls, ..self.config.clone() };
         let mut server = Server::builder(&config);
         if nth < self.coordinators {
-            server = server.queries(|config| role(config, ClientTls::default(), EngineOptions::default()));
+            let tls = self.tls.clone();
+            server = server.queries(move |config| role(config, tls, EngineOptions::default()));
         }
-        let server = server.start(start).await.unwrap_or_else(|error| panic!("server {}: {error:#}", nth + 1));
+        let server = server.start(start).await.unwrap_or_else(|error| panic!("server {id}: {error:#}"));
         self.running[nth] = Some(server);
     }
 
@@ -80,7 +108,7 @@ impl Servers {
 
     fn coordinator(&self, groups: &[&str]) -> Coordinator {
         let groups: Vec<String> = groups.iter().map(ToString::to_string).collect();
-        let servers = Some(OnServers { addresses: self.addresses(), tls: ClientTls::default() });
+        let servers = Some(OnServers { addresses: self.addresses(), tls: self.tls.clone() });
         let options = CoordinatorOptions { request_timeout: PATIENCE, servers, ..CoordinatorOptions::default() };
         Coordinator::of_groups(&groups, options).expect("a coordinator")
     }
@@ -294,4 +322,26 @@ async fn a_server_with_a_coordinator_carries_out_what_any_client_asks_and_others
     servers.end(0).await;
     let sum = ask(&all, "SELECT sum(n) AS n FROM t").await.expect("the second answers");
     assert_eq!(sum["results"], json!([{ "n": 21 }]), "{sum}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_shows_no_certificate_gets_no_rows_and_servers_show_theirs_to_each_other() {
+    let servers = Servers::start_with_tls(&[&[1, 2, 3], &[1, 2, 3]], 1).await;
+    let body = |statement: &str, timeout_ms: u64| {
+        json!({ "type": "scatter_query", "query": statement, "timeout_ms": timeout_ms }).to_string()
+    };
+    let queries = |tls: &ClientTls| RemoteQueries::new(servers.addresses(), tls).expect("a client");
+    let known = queries(&servers.tls);
+    let create = known.answer(&body("CREATE TABLE t (id INT PRIMARY KEY)", PATIENT_MS)).await.expect("an answer");
+    assert!(create.contains("scatter_query_ok"), "{create}");
+    let outside = servers.coordinator(&["s1", "s2"]);
+    sql(&outside, "INSERT INTO t VALUES (1),(2),(3)").await;
+    let count = known.answer(&body("SELECT count(*) AS n FROM t", PATIENT_MS)).await.expect("an answer");
+    assert_eq!(serde_json::from_str::<Value>(&count).expect("JSON")["results"], json!([{ "n": 3 }]));
+    let anonymous = ClientTls { cert: None, key: None, ..servers.tls.clone() };
+    for (who, tls) in [("in the clear", ClientTls::default()), ("anonymous", anonymous)] {
+        let answer = queries(&tls).answer(&body("SELECT count(*) AS n FROM t", 500)).await;
+        assert!(answer.is_err(), "a client {who} was answered: {answer:?}");
+        assert!(tables(servers.addresses(), &tls, Duration::from_millis(500)).await.is_err(), "a client {who}");
+    }
 }
