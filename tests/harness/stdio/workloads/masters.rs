@@ -374,7 +374,7 @@ mod tests {
                 (event(EventKind::Invoke, f, asked, nth * 10, None), end)
             })
             .collect();
-        let pairs: Vec<Pair<'_>> = events.iter().map(|(call, end)| Pair { call, end: Some(end) }).collect();
+        let pairs: Vec<Pair<'_>> = events.iter().map(|(call, end)| Pair { call, end: Some(end), at: (0, 1) }).collect();
         let told = told.iter().enumerate().map(|(nth, (epoch, primary, by))| Told {
             epoch: *epoch,
             primary: (*primary).to_owned(),

@@ -261,12 +261,13 @@ mod tests {
         ];
         let ends: Vec<_> = (1..=3).map(|id| event(EventKind::Ok, "insert", json!(id), 20)).collect();
         let calls: Vec<_> = (1..=4).map(|id| event(EventKind::Invoke, "insert", json!(id), 10)).collect();
-        let inserts: Vec<_> = calls.iter().enumerate().map(|(nth, call)| Pair { call, end: ends.get(nth) }).collect();
+        let inserts: Vec<_> =
+            calls.iter().enumerate().map(|(nth, call)| Pair { call, end: ends.get(nth), at: (nth, nth + 9) }).collect();
         let rows = rows(&inserts);
         for (answer, good) in table {
             let call = event(EventKind::Invoke, "select", json!({ "require_all": false }), 30);
             let end = event(EventKind::Ok, "select", answer.clone(), 40);
-            let pair = Pair { call: &call, end: Some(&end) };
+            let pair = Pair { call: &call, end: Some(&end), at: (0, 1) };
             let judged = judge_answer(&pair, &answer, &rows);
             assert_eq!(judged.is_ok(), good, "{answer}: {judged:?}");
         }
