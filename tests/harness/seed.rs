@@ -11,17 +11,25 @@ pub struct Seed {
 }
 
 impl Seed {
-    /// `QUORATE_SEED`, or a random one. `binary` is the name of the test binary of this crate.
+    /// `QUORATE_SEED`, or a random one. `binary` is the name of the test binary, of the package `quorate-tests`.
     ///
     /// # Panics
     /// When `QUORATE_SEED` is not a number.
     pub fn of(binary: &str) -> Seed {
+        Seed::of_package("quorate-tests", binary)
+    }
+
+    /// The same for the test binary of another package.
+    ///
+    /// # Panics
+    /// When `QUORATE_SEED` is not a number.
+    pub fn of_package(package: &str, binary: &str) -> Seed {
         let given = std::env::var("QUORATE_SEED").ok().map(|text| text.parse().expect("QUORATE_SEED is a number"));
         let number = given.unwrap_or_else(rand::random);
         let thread = std::thread::current();
         let test = thread.name().unwrap_or("");
         let replay = format!(
-            "seed {number}; again: QUORATE_SEED={number} cargo test -p quorate-tests --test {binary} -- --nocapture \
+            "seed {number}; again: QUORATE_SEED={number} cargo test -p {package} --test {binary} -- --nocapture \
              --include-ignored --exact {test}"
         );
         println!("{replay}");

@@ -1,28 +1,34 @@
-//! A service behind its protocol, and any number of clients of it at once.
+//! A service behind its protocol, in this process or as processes, and any number of clients of it at once.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use quorate_harness::stdio::trial::Trial;
 use quorate_nodes::stdio::{ServeOptions, Service, serve};
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// A service that is being served. Clones talk to the same one.
+/// Whom clients talk to. Clones talk to the same ones.
 #[derive(Clone)]
-pub(crate) struct Cluster(Arc<Shared>);
+pub(crate) enum Cluster {
+    /// A service that is all nodes.
+    Served(Arc<Served>),
+    /// Each node is a process.
+    Processes(Arc<Trial>),
+}
 
-struct Shared {
+pub(crate) struct Served {
     input: tokio::sync::Mutex<Option<DuplexStream>>,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Map<String, Value>>>>,
     next: AtomicU64,
     serving: Mutex<Option<JoinHandle<std::io::Result<()>>>>,
 }
 
-impl Shared {
+impl Served {
     fn waiting(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Map<String, Value>>>> {
         self.waiting.lock().expect("nobody panicked")
     }
@@ -33,18 +39,14 @@ impl Cluster {
         let options = ServeOptions { request_timeout, allow_faults: true, ..ServeOptions::default() };
         let (input, their_input) = duplex(64 * 1024);
         let (their_output, output) = duplex(64 * 1024);
-        Self::over(input, output, tokio::spawn(serve(service, their_input, their_output, options)))
-    }
-
-    /// Clients of whatever reads `input`, writes `output`, and ends when its input does.
-    pub(crate) fn over(input: DuplexStream, output: DuplexStream, serving: JoinHandle<std::io::Result<()>>) -> Cluster {
-        let cluster = Cluster(Arc::new(Shared {
+        let serving = tokio::spawn(serve(service, their_input, their_output, options));
+        let served = Arc::new(Served {
             input: tokio::sync::Mutex::new(Some(input)),
             waiting: Mutex::default(),
             next: AtomicU64::new(1),
             serving: Mutex::new(Some(serving)),
-        }));
-        let shared = Arc::downgrade(&cluster.0);
+        });
+        let shared = Arc::downgrade(&served);
         tokio::spawn(async move {
             let mut lines = BufReader::new(output).lines();
             while let Ok(Some(line)) = lines.next_line().await {
@@ -56,20 +58,24 @@ impl Cluster {
                 }
             }
         });
-        cluster
+        Cluster::Served(served)
     }
 
     /// Sends a request and waits for its answer, which always comes.
     pub(crate) async fn ask(&self, src: &str, dest: &str, kind: &str, fields: Value) -> Map<String, Value> {
-        let msg_id = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let served = match self {
+            Cluster::Served(served) => served,
+            Cluster::Processes(trial) => return trial.ask(src, dest, kind, fields).await,
+        };
+        let msg_id = served.next.fetch_add(1, Ordering::Relaxed);
         let mut body = json!({ "type": kind, "msg_id": msg_id });
         if let (Some(body), Value::Object(fields)) = (body.as_object_mut(), fields) {
             body.extend(fields);
         }
         let (sender, answer) = oneshot::channel();
-        self.0.waiting().insert(msg_id, sender);
+        served.waiting().insert(msg_id, sender);
         let line = format!("{}\n", json!({ "src": src, "dest": dest, "body": body }));
-        let mut input = self.0.input.lock().await;
+        let mut input = served.input.lock().await;
         input.as_mut().expect("the input is open").write_all(line.as_bytes()).await.expect("the service reads");
         drop(input);
         answer.await.expect("every request is answered")
@@ -90,10 +96,14 @@ impl Cluster {
         self.insist("nemesis", "n1", "fault", json!({ "action": action, "target": target })).await;
     }
 
-    /// Ends the input; the service must end well.
+    /// Ends the input; the service must end well, and have told nobody what it was not asked.
     pub(crate) async fn end(self) {
-        self.0.input.lock().await.take();
-        let serving = self.0.serving.lock().expect("nobody panicked").take().expect("it is ended once");
+        let served = match self {
+            Cluster::Served(served) => served,
+            Cluster::Processes(trial) => return assert!(trial.end().await.is_empty()),
+        };
+        served.input.lock().await.take();
+        let serving = served.serving.lock().expect("nobody panicked").take().expect("it is ended once");
         serving.await.expect("it does not panic").expect("it writes its answers");
     }
 }

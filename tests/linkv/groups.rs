@@ -1,36 +1,37 @@
 //! Shard groups whose replicas are processes: a shard moves from one to the other, whoever is killed meanwhile.
 
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 use quorate_harness::seed::Seed;
+use quorate_harness::stdio::processes::Seat;
+use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, code};
-use crate::processes::{BAD_WEATHER, init_among};
-use crate::router::{Args, REPLICA_GROUP, Router, args};
+use crate::processes::{bad_weather, processes};
+
+const REPLICA_GROUP: &str = env!("CARGO_BIN_EXE_replica-group-process");
 
 const FIRST: [&str; 3] = ["n1", "n2", "n3"];
 const SECOND: [&str; 1] = ["n4"];
 
-fn args_of(node: &str, dir: &str) -> Args {
-    let (own, peers) = if FIRST.contains(&node) { ("g1", "g2=n4") } else { ("g2", "g1=n1,n2,n3") };
-    args(&[
-        "--distributed",
-        "--heartbeat",
-        "80",
-        "--request-timeout",
-        "1500",
-        "--group",
-        own,
-        "--peers",
-        peers,
-        "--data-dir",
-        dir,
-    ])
-}
+const ARGS: [&str; 11] = [
+    "--distributed",
+    "--heartbeat",
+    "80",
+    "--request-timeout",
+    "1500",
+    "--group",
+    "{group}",
+    "--peers",
+    "{peers}",
+    "--data-dir",
+    "{data}",
+];
 
-async fn init(cluster: &Cluster, node: &str) {
-    let members: &[&str] = if FIRST.contains(&node) { &FIRST } else { &SECOND };
-    init_among(cluster, node, members).await;
+/// The members of a group, who are told of the other one.
+fn seats(members: &[&str], group: &str, peers: &str) -> impl Iterator<Item = Seat> {
+    let placeholders = BTreeMap::from([("group", group.to_owned()), ("peers", peers.to_owned())]);
+    Seat::peers(members).into_iter().map(move |seat| Seat { placeholders: placeholders.clone(), ..seat })
 }
 
 /// Has a configuration taken, and repeats it until that is known.
@@ -41,14 +42,11 @@ async fn update(cluster: &Cluster, node: &str, config: Value) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shard_moves_between_processes_that_are_killed_meanwhile() {
-    let (seed, dir) = (Seed::of("linkv"), tempfile::tempdir().expect("a directory"));
-    let path = dir.path().to_str().expect("a path of plain text");
-    let nodes = ["n1", "n2", "n3", "n4"];
-    let (router, cluster) = Router::start(REPLICA_GROUP, nodes.map(|node| (node, args_of(node, path))), seed.rng(0));
-    router.set_weather(BAD_WEATHER);
-    for node in nodes {
-        init(&cluster, node).await;
-    }
+    let seed = Seed::of("linkv");
+    let seats = seats(&FIRST, "g1", "g2=n4").chain(seats(&SECOND, "g2", "g1=n1,n2,n3")).collect();
+    let (trial, cluster) = processes(&seed, REPLICA_GROUP, &ARGS, seats);
+    trial.network().set_weather(bad_weather);
+    trial.start(&["n1", "n2", "n3", "n4"]).await;
     // A repetition is error 22: then the answer to the first was lost.
     for (node, shards) in [("n2", json!([0, 1])), ("n4", json!([]))] {
         let config = json!({ "version": 1, "shards": shards, "shard_count": 2 });
@@ -62,13 +60,10 @@ async fn a_shard_moves_between_processes_that_are_killed_meanwhile() {
     assert_eq!(code(&cluster.ask("ctl", "n1", "config_update", elsewhere).await), Some(12), "nobody said where g7 is");
 
     update(&cluster, "n1", json!({ "version": 2, "shards": [1], "targets": { "0": "g2" } })).await;
-    router.kill("n4").await;
-    router.kill("n1").await;
-    router.start_node("n4");
-    init(&cluster, "n4").await;
+    trial.kill(&["n4", "n1"]).await;
+    trial.start(&["n4"]).await;
     update(&cluster, "n4", json!({ "version": 2, "shards": [0], "sources": { "0": "g1" } })).await;
-    router.start_node("n1");
-    init(&cluster, "n1").await;
+    trial.start(&["n1"]).await;
     let mut moved = 0;
     for key in 0..20 {
         let ask = json!({ "key": key });

@@ -1,41 +1,44 @@
 //! Masters that are processes: an epoch has one primary, epochs rise over crashes, and of two one goes on alone and takes
 //! the other in again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_harness::seed::Seed;
+use quorate_harness::stdio::processes::Seat;
+use quorate_harness::stdio::trial::Trial;
 use serde_json::{Map, Value, json};
 
 use crate::cluster::{Cluster, code};
-use crate::processes::init_among;
-use crate::router::{MASTER, Router, args};
+use crate::processes::processes;
 
-const ARGS: [&str; 7] =
-    ["--distributed", "--heartbeat", "80", "--request-timeout", "1500", "--failure-timeout", "1500"];
+const MASTER: &str = env!("CARGO_BIN_EXE_master-process");
+
+const ARGS: [&str; 9] = [
+    "--distributed",
+    "--heartbeat",
+    "80",
+    "--request-timeout",
+    "1500",
+    "--failure-timeout",
+    "1500",
+    "--data-dir",
+    "{data}",
+];
 
 struct Masters {
     nodes: &'static [&'static str],
-    router: Router,
+    trial: Arc<Trial>,
     cluster: Cluster,
-    _dir: tempfile::TempDir,
     _seed: Seed,
 }
 
 impl Masters {
     async fn start(nodes: &'static [&'static str]) -> Masters {
-        let (seed, dir) = (Seed::of("linkv"), tempfile::tempdir().expect("a directory"));
-        let path = dir.path().to_str().expect("a path of plain text");
-        let args = args(&[&ARGS[..], &["--data-dir", path]].concat());
-        let (router, cluster) = Router::start(MASTER, nodes.iter().map(|node| (*node, args.clone())), seed.rng(0));
-        let masters = Masters { nodes, router, cluster, _dir: dir, _seed: seed };
-        for node in nodes {
-            masters.init(node).await;
-        }
-        masters
-    }
-
-    async fn init(&self, node: &str) {
-        init_among(&self.cluster, node, self.nodes).await;
+        let seed = Seed::of("linkv");
+        let (trial, cluster) = processes(&seed, MASTER, &ARGS, Seat::peers(nodes));
+        trial.start(nodes).await;
+        Masters { nodes, trial, cluster, _seed: seed }
     }
 
     /// Asks one master after the other until one answers.
@@ -67,8 +70,7 @@ impl Masters {
     }
 
     async fn restart(&self, node: &str) {
-        self.router.start_node(node);
-        self.init(node).await;
+        self.trial.start(&[node]).await;
     }
 
     /// Waits until all masters live, and all shadows have what the primary has.
@@ -89,14 +91,15 @@ impl Masters {
     /// Ends, and checks what the watcher was told: an epoch has one primary.
     async fn end(self) {
         let mut told: Vec<(u64, String)> = Vec::new();
-        for message in self.router.told() {
-            let epoch = message["body"]["epoch"].as_u64().expect("an epoch");
-            told.push((epoch, message["body"]["primary"].as_str().expect("a name").to_owned()));
-            assert_eq!(message["src"], message["body"]["primary"], "a primary speaks for itself");
+        for message in self.trial.end().await {
+            assert_eq!(message.kind, "primary_changed");
+            let body = message.fields();
+            let primary = body["primary"].as_str().expect("a name").to_owned();
+            assert_eq!(message.src, primary, "a primary speaks for itself");
+            told.push((body["epoch"].as_u64().expect("an epoch"), primary));
         }
         told.sort();
         assert!(told.windows(2).all(|pair| pair[0].0 < pair[1].0), "told twice of an epoch: {told:?}");
-        self.cluster.end().await;
     }
 }
 
@@ -116,7 +119,7 @@ async fn masters_of_processes_hand_over_and_survive_crashes() {
     let (primary, second) = masters.office().await;
     assert!(code(&reply).is_some() || second > epoch, "{second} after {epoch}");
 
-    masters.router.kill(primary).await;
+    masters.trial.kill(&[primary]).await;
     let shadow = masters.other(primary);
     let fail_over = json!({ "failed_master": primary, "timeout_ms": 20_000 });
     let reply = masters.cluster.ask("op", shadow, "trigger_failover", fail_over).await;
@@ -127,12 +130,8 @@ async fn masters_of_processes_hand_over_and_survive_crashes() {
     masters.restart(primary).await;
     masters.whole().await;
 
-    for node in masters.nodes {
-        masters.router.kill(node).await;
-    }
-    for node in masters.nodes {
-        masters.restart(node).await;
-    }
+    masters.trial.kill(masters.nodes).await;
+    masters.trial.start(masters.nodes).await;
     let (_, fourth) = masters.office().await;
     assert!(fourth > third, "{fourth} after {third}");
     assert_eq!(masters.ask("list", json!({ "prefix": "/" })).await["paths"], json!(["/a", "/b"]));
@@ -147,7 +146,7 @@ async fn of_two_masters_that_are_processes_one_goes_on_alone_and_the_other_waits
         masters.whole().await;
         let (primary, epoch) = masters.office().await;
         let shadow = masters.other(primary);
-        masters.router.kill(primary).await;
+        masters.trial.kill(&[primary]).await;
         // On the operator's word, or by itself.
         if round == 0 {
             let fail_over = json!({ "failed_master": primary, "timeout_ms": 20_000 });
@@ -163,7 +162,7 @@ async fn of_two_masters_that_are_processes_one_goes_on_alone_and_the_other_waits
             continue;
         }
         // The one that knows of it dies, and the one that does not comes back: it waits, however long.
-        masters.router.kill(shadow).await;
+        masters.trial.kill(&[shadow]).await;
         masters.restart(primary).await;
         let asked = json!({ "failed_master": shadow, "timeout_ms": 3000 });
         for _ in 0..2 {

@@ -1,30 +1,31 @@
 //! A sharded store whose nodes are processes: linearizable while nodes are cut off and killed, and shards move.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_harness::seed::Seed;
+use quorate_harness::stdio::processes::Seat;
+use quorate_harness::stdio::trial::Trial;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
 use crate::cluster::{Cluster, code};
-use crate::processes::{BAD_WEATHER, init_among, kill_and_restart};
+use crate::processes::{bad_weather, good_weather, kill_and_restart, processes};
 use crate::registers::{OPERATIONS, assert_linearizable, read_all, run};
-use crate::router::{Router, SHARDKV, Weather, args};
+
+const SHARDKV: &str = env!("CARGO_BIN_EXE_shardkv-process");
 
 /// The first three hold the controller.
 const NODES: [&str; 4] = ["n1", "n2", "n3", "n4"];
 
-const ARGS: [&str; 7] = ["--distributed", "--heartbeat", "80", "--request-timeout", "1500", "--shards", "4"];
+const ARGS: [&str; 9] =
+    ["--distributed", "--heartbeat", "80", "--request-timeout", "1500", "--shards", "4", "--data-dir", "{data}"];
 
-/// A store on `dir` with two groups: one on its servers, one on the nodes that its position gives it.
-async fn start(seed: &Seed, dir: &tempfile::TempDir) -> (Router, Cluster) {
-    let dir = dir.path().to_str().expect("a path of plain text");
-    let args = args(&[&ARGS[..], &["--data-dir", dir]].concat());
-    let (router, cluster) = Router::start(SHARDKV, NODES.map(|node| (node, args.clone())), seed.rng(0));
-    for node in NODES {
-        init_among(&cluster, node, &NODES).await;
-    }
+/// A store with two groups: one on its servers, one on the nodes that its position gives it.
+async fn start(seed: &Seed) -> (Arc<Trial>, Cluster) {
+    let (trial, cluster) = processes(seed, SHARDKV, &ARGS, Seat::peers(&NODES));
+    trial.start(&NODES).await;
     let strangers = json!({ "groups": { "g9": ["n9"] } });
     assert_eq!(code(&cluster.ask("ctl", "n4", "join", strangers).await), Some(12));
     // Joined twice it is known already: then the answer to the first was lost.
@@ -33,13 +34,13 @@ async fn start(seed: &Seed, dir: &tempfile::TempDir) -> (Router, Cluster) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     cluster.insist("c", "n4", "write", json!({ "key": 99, "value": 0 })).await;
-    (router, cluster)
+    (trial, cluster)
 }
 
 async fn disturb_under_load(operations: usize) {
-    let (seed, dir) = (Seed::of("linkv"), tempfile::tempdir().expect("a directory"));
-    let (router, cluster) = start(&seed, &dir).await;
-    router.set_weather(BAD_WEATHER);
+    let seed = Seed::of("linkv");
+    let (trial, cluster) = start(&seed).await;
+    trial.network().set_weather(bad_weather);
     let history = run(&cluster, &NODES, operations, async |cluster, random| {
         let gid = ["g1", "g2"][random.random_range(0..2)];
         // Whatever comes of it: it may be refused, or lost.
@@ -47,18 +48,18 @@ async fn disturb_under_load(operations: usize) {
         cluster.ask("ctl", "n2", "move", json!({ "shard": shard, "gid": gid })).await;
         let alone = NODES[random.random_range(0..NODES.len())];
         if random.random_bool(0.5) {
-            router.part(&[alone]);
+            trial.network().cut_off(&[alone]);
             tokio::time::sleep(Duration::from_millis(random.random_range(300..1200))).await;
-            router.part(&[]);
+            trial.network().cut_off(&[]);
         } else {
-            kill_and_restart(&router, cluster, (&[alone], &NODES), random).await;
+            kill_and_restart(&trial, cluster, &[alone], random).await;
         }
         tokio::time::sleep(Duration::from_millis(random.random_range(200..1000))).await;
     })
     .await;
-    router.set_weather(Weather::default());
+    trial.network().set_weather(good_weather);
     let mut random = SmallRng::seed_from_u64(seed.number());
-    kill_and_restart(&router, &cluster, (&NODES, &NODES), &mut random).await;
+    kill_and_restart(&trial, &cluster, &NODES, &mut random).await;
     read_all(&cluster, "n4", &history).await;
     cluster.end().await;
     assert_linearizable(&history);

@@ -72,6 +72,20 @@ impl Refusal {
         }
     }
 
+    /// The answer that says so: the node's own, or what is said in its place when it is silent.
+    pub fn into_body(self) -> Body {
+        let (code, text) = match self {
+            Refusal::Timeout => (0, "no answer came in time"),
+            Refusal::Died => (13, "the node has died with the request"),
+            Refusal::Down => (11, "the node does not run"),
+            Refusal::Error { body, .. } => return body,
+        };
+        [("type", json!("error")), ("code", json!(code)), ("text", json!(text))]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into_iter()
+            .collect()
+    }
+
     /// The error of an event: its name and, if there is one, its text.
     pub fn to_json(&self) -> Value {
         match self {
@@ -157,5 +171,15 @@ mod tests {
         assert_eq!(Refusal::of(json!({ "type": "read_ok" }).as_object().unwrap()), None);
         let silent = Refusal::of(json!({ "type": "error" }).as_object().unwrap()).unwrap();
         assert!(!silent.is_definite());
+    }
+
+    #[test]
+    fn what_is_said_in_a_silent_nodes_place_is_as_definite_as_its_silence() {
+        for (silence, code) in [(Refusal::Timeout, 0), (Refusal::Died, 13), (Refusal::Down, 11)] {
+            let said = Refusal::of(&silence.clone().into_body()).unwrap();
+            assert_eq!((said.code(), said.is_definite()), (Some(code), silence.is_definite()));
+        }
+        let own = json!({ "type": "error", "code": 22, "more": 1 }).as_object().unwrap().clone();
+        assert_eq!(Refusal::of(&own).unwrap().into_body(), own);
     }
 }

@@ -6,6 +6,7 @@
 //! - [`nemesis`]: which faults come and go.
 //! - [`workload`]: what is asked and how it is judged; [`workloads`]: those that there are.
 //! - [`runner`]: one run of all that; [`results`]: what came of it.
+//! - [`trial`]: nodes, network and clients for a test that says itself what happens, step by step.
 //!
 //! Promises: what Maelstrom promises to nodes: names, `init`, latencies, partitions, timeouts, the meaning of errors.
 //! Leaves out: Maelstrom's services (`lin-kv` and others as nodes), its transactional workloads and its log.
@@ -20,5 +21,6 @@ pub mod processes;
 pub mod record;
 pub mod results;
 pub mod runner;
+pub mod trial;
 pub mod workload;
 pub mod workloads;

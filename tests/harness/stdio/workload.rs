@@ -36,7 +36,7 @@ pub trait Workload: Send + Sync {
 
     /// What each node is told when it starts.
     fn seats(&self, names: &[String]) -> Vec<Seat> {
-        names.iter().map(|name| Seat::among(names, name)).collect()
+        Seat::peers(names)
     }
 
     /// What is to be done before the first operation, once all nodes run.

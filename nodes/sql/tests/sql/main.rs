@@ -3,9 +3,10 @@
 //! `selects`: answers and what travelled, against a single engine. `failing`: shards and statements that fail. `json`:
 //! values. `killing`: queries while leaders die. `servers`: shards on servers. `binaries`: the process, its samples and transcripts.
 //! `documented`: docs. `data`, `dml`, `encoding`, `faults`: rows, and statements that change them, over the groups of `shards`. `apart`:
-//! coordinator and shards as processes of their own, over the network of `router`.
+//! coordinator and shards as processes of their own, over the harness's network; `between`: somebody is in their way.
 
 mod apart;
+mod between;
 mod binaries;
 mod data;
 mod dml;
@@ -16,7 +17,6 @@ mod faults;
 mod json;
 mod killing;
 mod memory;
-mod router;
 mod rows;
 mod selects;
 mod servers;

@@ -1,5 +1,6 @@
 //! Who said what to whom: all of it as numbers, the beginning of it word for word.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -32,13 +33,15 @@ pub struct Traffic {
 
 pub(super) struct Journal {
     traffic: Traffic,
+    /// How many messages of each type nodes have sent each other.
+    kinds: BTreeMap<String, u64>,
     messages: Vec<run::Message>,
     remembered: usize,
 }
 
 impl Journal {
     pub(super) fn new(remembered: usize) -> Journal {
-        Journal { traffic: Traffic::default(), messages: Vec::new(), remembered }
+        Journal { traffic: Traffic::default(), kinds: BTreeMap::new(), messages: Vec::new(), remembered }
     }
 
     pub(super) fn sent(&mut self, time: Duration, message: &Message, is_clients: bool) {
@@ -46,6 +49,9 @@ impl Journal {
             counts.send_count += 1;
             counts.msg_count += 1;
         });
+        if !is_clients {
+            *self.kinds.entry(message.kind.clone()).or_default() += 1;
+        }
         self.remember(time, message, MessageFate::Sent);
     }
 
@@ -60,6 +66,10 @@ impl Journal {
 
     pub(super) fn traffic(&self) -> Traffic {
         self.traffic
+    }
+
+    pub(super) fn of_kind(&self, kind: &str) -> u64 {
+        self.kinds.get(kind).copied().unwrap_or_default()
     }
 
     pub(super) fn messages(&self) -> Vec<run::Message> {

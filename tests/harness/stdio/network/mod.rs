@@ -160,6 +160,14 @@ impl Network {
         self.state().cuts = cuts;
     }
 
+    /// Cuts these nodes off from all others, in place of what was cut before. Among themselves they hear each other.
+    pub fn cut_off(&self, nodes: &[&str]) {
+        let mut state = self.state();
+        let names = state.nodes.keys().cloned();
+        let (some, others): (Vec<_>, Vec<_>) = names.partition(|name| nodes.contains(&name.as_str()));
+        state.cuts = Cuts::between((&some, &others));
+    }
+
     /// A client waits for the answer to a request, or for none.
     pub(super) fn expect(&self, client: &str, request: Option<(&str, u64)>) {
         let mut state = self.state();
@@ -229,6 +237,11 @@ impl Network {
     /// What was said, in numbers.
     pub fn traffic(&self) -> Traffic {
         self.state().journal.traffic()
+    }
+
+    /// How many messages of a type nodes have sent each other.
+    pub fn sent(&self, kind: &str) -> u64 {
+        self.state().journal.of_kind(kind)
     }
 
     /// What was said, as far as it is remembered.

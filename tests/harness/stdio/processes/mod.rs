@@ -1,7 +1,7 @@
 //! The nodes: processes that are started, told who they are, killed, stopped for a while, and never left behind.
 //!
 //! Promises: when [`Nodes`] is dropped, every process of it is dead, with all that it has started; a process that ends by
-//! itself raises the alarm; one that writes nonsense is warned of and not listened to any more.
+//! itself raises the alarm; one that writes nonsense, or in another's name, is warned of and not listened to any more.
 //! Leaves out: when to kill whom, which is the nemesis's.
 
 mod output;
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
@@ -58,12 +58,18 @@ pub struct Seat {
 
 impl Seat {
     /// What a node is told that is one of these, which are all peers.
-    pub fn among(names: &[String], name: &str) -> Seat {
-        Seat { name: name.to_owned(), node_ids: names.to_vec(), ..Seat::default() }
+    pub fn among<N: AsRef<str>>(names: &[N], name: &str) -> Seat {
+        let node_ids = names.iter().map(|name| name.as_ref().to_owned()).collect();
+        Seat { name: name.to_owned(), node_ids, ..Seat::default() }
+    }
+
+    /// What each of these is told, which are all peers.
+    pub fn peers<N: AsRef<str>>(names: &[N]) -> Vec<Seat> {
+        names.iter().map(|name| Seat::among(names, name.as_ref())).collect()
     }
 }
 
-/// All nodes.
+/// Nodes that run the same program. A network may have several such sets.
 pub struct Nodes {
     network: Network,
     program: Program,
@@ -100,13 +106,44 @@ impl Nodes {
     ///
     /// # Errors
     /// [`Trouble`] when one cannot be started, or does not answer in time.
-    pub async fn start(&self, names: &[String]) -> Result<(), Trouble> {
-        try_join_all(names.iter().map(|name| self.start_one(name))).await.map(drop)
+    pub async fn start<N: AsRef<str>>(&self, names: &[N]) -> Result<(), Trouble> {
+        try_join_all(names.iter().map(|name| self.start_one(name.as_ref()))).await.map(drop)
+    }
+
+    /// Starts nodes that do not run, and leaves `init` to the clients: any of them may speak to such a node at once.
+    ///
+    /// # Errors
+    /// [`Trouble`] when one cannot be started.
+    pub async fn launch<N: AsRef<str>>(&self, names: &[N]) -> Result<(), Trouble> {
+        for name in names {
+            if let Some(life) = self.lives.get(name.as_ref()) {
+                self.begin(&mut *life.lock().await, Standing::Up)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the inputs of all nodes that run, and waits for each to end by that and with success. Those that do not end in
+    /// time are killed. What is on its way to a node then is lost, and clients are told that it is down; what it still has
+    /// to say is heard.
+    ///
+    /// # Errors
+    /// [`Trouble`] when one has ended badly, or not in time: that of the first of them by name.
+    pub async fn end(&self, limit: Duration) -> Result<(), Trouble> {
+        let ends = self.lives.iter().map(|(name, life)| async move {
+            let mut life = life.lock().await;
+            self.network.set_standing(name, Standing::Down);
+            match life.process.take() {
+                Some(process) => process.end(name, limit).await,
+                None => Ok(()),
+            }
+        });
+        join_all(ends).await.into_iter().collect()
     }
 
     /// Kills nodes with SIGKILL, and waits until they are gone.
-    pub async fn kill(&self, names: &[String]) {
-        for name in names {
+    pub async fn kill<N: AsRef<str>>(&self, names: &[N]) {
+        for name in names.iter().map(AsRef::as_ref) {
             if let Some(life) = self.lives.get(name) {
                 let mut life = life.lock().await;
                 self.network.set_standing(name, Standing::Down);
@@ -118,19 +155,19 @@ impl Nodes {
     }
 
     /// Stops nodes as they are with SIGSTOP, until they are resumed or killed.
-    pub async fn pause(&self, names: &[String]) {
+    pub async fn pause<N: AsRef<str>>(&self, names: &[N]) {
         self.each_process(names, Process::pause).await;
     }
 
     /// Lets nodes that were paused go on.
-    pub async fn resume(&self, names: &[String]) {
+    pub async fn resume<N: AsRef<str>>(&self, names: &[N]) {
         self.each_process(names, Process::resume).await;
     }
 
-    async fn each_process(&self, names: &[String], act: impl Fn(&Process)) {
+    async fn each_process<N: AsRef<str>>(&self, names: &[N], act: impl Fn(&Process)) {
         for name in names {
             // Whoever holds a life is just starting or killing it.
-            if let Some(life) = self.lives.get(name)
+            if let Some(life) = self.lives.get(name.as_ref())
                 && let Some(process) = &life.lock().await.process
             {
                 act(process);
@@ -141,14 +178,10 @@ impl Nodes {
     async fn start_one(&self, name: &str) -> Result<(), Trouble> {
         let Some(life) = self.lives.get(name) else { return Ok(()) };
         let mut life = life.lock().await;
-        if life.process.is_some() {
+        if !self.begin(&mut life, Standing::Starting)? {
             return Ok(());
         }
-        let Life { seat, host, process } = &mut *life;
-        let nodes: Vec<&str> = self.lives.keys().map(String::as_str).collect();
-        let args = self.program.args.iter().map(|arg| self.program.fill_in(arg, seat, &nodes.join(","))).collect();
-        self.network.set_standing(name, Standing::Starting);
-        *process = Some(Process::start(&self.program, name, args, &self.network, &self.watch)?);
+        let Life { seat, host, .. } = &mut *life;
         let mut init = seat.init.clone();
         init.insert("node_id".to_owned(), name.into());
         init.insert("node_ids".to_owned(), seat.node_ids.clone().into());
@@ -161,6 +194,19 @@ impl Nodes {
             Ok(answer) => Err(Trouble::NotInitialised { node: name.to_owned(), why: Value::Object(answer) }),
             Err(refusal) => Err(Trouble::NotInitialised { node: name.to_owned(), why: refusal.to_json() }),
         }
+    }
+
+    /// Starts the process of a node; false if it has one.
+    fn begin(&self, life: &mut Life, standing: Standing) -> Result<bool, Trouble> {
+        let Life { seat, process, .. } = life;
+        if process.is_some() {
+            return Ok(false);
+        }
+        let nodes: Vec<&str> = self.lives.keys().map(String::as_str).collect();
+        let args = self.program.args.iter().map(|arg| self.program.fill_in(arg, seat, &nodes.join(","))).collect();
+        self.network.set_standing(&seat.name, standing);
+        *process = Some(Process::start(&self.program, &seat.name, args, &self.network, &self.watch)?);
+        Ok(true)
     }
 }
 
@@ -175,23 +221,4 @@ impl Program {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn arguments_are_filled_in_for_each_node() {
-        let program = Program {
-            bin: "node".into(),
-            args: Vec::new(),
-            data: "/data".into(),
-            logs: "/logs".into(),
-            log_stderr: false,
-        };
-        let placeholders = BTreeMap::from([("group", "g2".to_owned())]);
-        let seat = Seat { name: "n2".to_owned(), placeholders, ..Seat::default() };
-        let fill = |arg| program.fill_in(arg, &seat, "n1,n2");
-        assert_eq!(fill("--data-dir={data}/x"), "--data-dir=/data/n2/x");
-        assert_eq!(fill("{node} of {nodes} in {group}"), "n2 of n1,n2 in g2");
-        assert_eq!(fill("{else}"), "{else}");
-    }
-}
+mod tests;

@@ -47,6 +47,14 @@ async fn each_line(output: impl AsyncRead + Unpin, mut take: impl FnMut(Result<&
     }
 }
 
+/// Gives the network what a node says in its own name to somebody who is there.
+fn pass_on(node: &str, message: Message, network: &Network) -> Result<(), String> {
+    if message.src != node {
+        return Err(format!("it is in the name of {:?}", message.src));
+    }
+    network.send(message).map_err(|error| error.to_string())
+}
+
 /// Gives the network what a node says. After something that is no message, the node is not listened to any more: it goes
 /// on, but nobody hears it.
 pub(super) async fn listen(
@@ -61,7 +69,7 @@ pub(super) async fn listen(
         let sent = match line {
             Ok(line) => {
                 last.push(line.to_owned());
-                Message::parse(line).and_then(|message| network.send(message).map_err(|error| error.to_string()))
+                Message::parse(line).and_then(|message| pass_on(&node, message, &network))
             }
             Err(bytes) => {
                 last.push(String::from_utf8_lossy(bytes).into_owned());

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,11 +10,11 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::output::{LastLines, listen, log, log_file};
-use super::watch::{Trouble, Watch};
+use super::watch::{Tail, Trouble, Watch};
 use super::{Network, Program};
 
 /// How long to wait for the last words of a process that has ended.
@@ -23,11 +23,18 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A process, in a process group of its own: what it starts dies with it.
 pub(super) struct Process {
     group: Pid,
-    /// It is to die, or has died.
-    doomed: Arc<AtomicBool>,
+    /// It is to end, or has ended: its end is no reason for alarm.
+    dismissed: Arc<AtomicBool>,
     gone: watch::Receiver<bool>,
     feeding: AbortHandle,
+    /// Its input ends when this is dropped.
+    input: Option<oneshot::Sender<()>>,
+    /// How it has ended, once it has been heard out.
+    attendance: JoinHandle<std::io::Result<End>>,
 }
+
+/// How a process has ended: its status, the last that it wrote to standard output and to standard error.
+type End = (ExitStatus, Tail, Tail);
 
 impl Process {
     /// Starts a process and connects it to the network.
@@ -56,19 +63,40 @@ impl Process {
         let listening = tokio::spawn(listen(name.clone(), stdout, network.clone(), watch.clone(), said.clone()));
         let logging = (file, program.log_stderr);
         let logging = tokio::spawn(log(name.clone(), stderr, logging, watch.clone(), logged.clone()));
-        let feeding = tokio::spawn(feed(name.clone(), stdin, network.clone())).abort_handle();
-        let doomed = Arc::new(AtomicBool::new(false));
+        let (input, closed) = oneshot::channel();
+        let feeding = tokio::spawn(feed(name.clone(), stdin, network.clone(), closed)).abort_handle();
+        let dismissed = Arc::new(AtomicBool::new(false));
         let (told, gone) = watch::channel(false);
-        let attendance = Attendance { node: name, doomed: Arc::clone(&doomed), watch: watch.clone(), told };
-        tokio::spawn(attendance.attend(child, [(listening, said), (logging, logged)]));
-        Ok(Process { group, doomed, gone, feeding })
+        let attendance = Attendance { node: name, dismissed: Arc::clone(&dismissed), watch: watch.clone(), told };
+        let attendance = tokio::spawn(attendance.attend(child, [(listening, said), (logging, logged)]));
+        Ok(Process { group, dismissed, gone, feeding, input: Some(input), attendance })
     }
 
     /// Kills it, and waits until it is gone.
     pub(super) async fn kill(&mut self) {
-        self.end();
+        self.doom();
         // The sender is dropped only after it has said so.
         let _ = self.gone.wait_for(|gone| *gone).await;
+    }
+
+    /// Ends its input, and waits until it has ended by that and has been heard out. One that has not is killed.
+    pub(super) async fn end(mut self, node: &str, limit: Duration) -> Result<(), Trouble> {
+        self.dismissed.store(true, Ordering::Release);
+        // One that is stopped would not notice.
+        self.resume();
+        self.input = None;
+        let node = node.to_owned();
+        match tokio::time::timeout(limit, &mut self.attendance).await {
+            Ok(Ok(Ok((status, stdout, stderr)))) => match status.success() {
+                true => Ok(()),
+                false => Err(Trouble::EndedBadly { node, status, stdout, stderr }),
+            },
+            // What has no status has not ended, as far as anybody knows.
+            Err(_) | Ok(Err(_) | Ok(Err(_))) => {
+                self.kill().await;
+                Err(Trouble::NotEnded { node, limit })
+            }
+        }
     }
 
     /// Stops it as it is.
@@ -88,8 +116,8 @@ impl Process {
         }
     }
 
-    fn end(&self) {
-        self.doomed.store(true, Ordering::Release);
+    fn doom(&self) {
+        self.dismissed.store(true, Ordering::Release);
         self.signal(Signal::KILL);
         self.feeding.abort();
     }
@@ -97,7 +125,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.end();
+        self.doom();
     }
 }
 
@@ -113,9 +141,15 @@ fn spawn(bin: &Path, args: Vec<String>, dir: &Path) -> std::io::Result<Child> {
         .spawn()
 }
 
-/// Gives a process what reaches its node.
-async fn feed(node: String, mut stdin: ChildStdin, network: Network) {
-    while let Some(message) = network.receive(&node).await {
+/// Gives a process what reaches its node, whole lines, until it is `closed`.
+async fn feed(node: String, mut stdin: ChildStdin, network: Network, mut closed: oneshot::Receiver<()>) {
+    loop {
+        let message = tokio::select! {
+            biased;
+            _ = &mut closed => return,
+            message = network.receive(&node) => message,
+        };
+        let Some(message) = message else { return };
         // One that does not read any more has ended or is about to, which its exit tells.
         if stdin.write_all(message.line().as_bytes()).await.is_err() || stdin.flush().await.is_err() {
             return;
@@ -126,13 +160,13 @@ async fn feed(node: String, mut stdin: ChildStdin, network: Network) {
 /// Waits for the end of a process.
 struct Attendance {
     node: String,
-    doomed: Arc<AtomicBool>,
+    dismissed: Arc<AtomicBool>,
     watch: Watch,
     told: watch::Sender<bool>,
 }
 
 impl Attendance {
-    async fn attend(self, mut child: Child, outputs: [(JoinHandle<()>, LastLines); 2]) {
+    async fn attend(self, mut child: Child, outputs: [(JoinHandle<()>, LastLines); 2]) -> std::io::Result<End> {
         let status = child.wait().await;
         self.told.send_replace(true);
         let [(listening, said), (logging, logged)] = outputs;
@@ -141,9 +175,11 @@ impl Attendance {
         let _ = tokio::time::timeout(LAST_WORDS, futures::future::join(listening, logging)).await;
         stop_listening.abort();
         stop_logging.abort();
-        if let (Ok(status), false) = (status, self.doomed.load(Ordering::Acquire)) {
-            let (stdout, stderr) = (said.tail("standard output"), logged.tail("standard error"));
+        let (status, stdout, stderr) = (status?, said.tail("standard output"), logged.tail("standard error"));
+        if !self.dismissed.load(Ordering::Acquire) {
+            let (stdout, stderr) = (stdout.clone(), stderr.clone());
             self.watch.raise(Trouble::Ended { node: self.node, status, stdout, stderr });
         }
+        Ok((status, stdout, stderr))
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::watch;
@@ -38,6 +39,29 @@ pub enum Trouble {
         /// The last that it wrote to standard error.
         stderr: Tail,
     },
+    /// A process ended when its input did, but not with success.
+    #[error("node {node} has ended badly when its input did, with {status}.{stdout}{stderr}")]
+    EndedBadly {
+        /// Whose.
+        node: String,
+        /// How.
+        status: ExitStatus,
+        /// The last that it wrote to standard output.
+        stdout: Tail,
+        /// The last that it wrote to standard error.
+        stderr: Tail,
+    },
+    /// A process went on when its input had ended.
+    #[error("node {node} has not ended within {limit:?} of its input's end")]
+    NotEnded {
+        /// Whose.
+        node: String,
+        /// How long it was waited for.
+        limit: Duration,
+    },
+    /// A node has done what a [strict](Watch::strict) watch takes from none.
+    #[error("{0}")]
+    Improper(String),
     /// The workload could not be made ready.
     #[error("the workload could not be prepared: {0}")]
     NotPrepared(String),
@@ -77,12 +101,18 @@ pub struct Watch {
     trouble: watch::Sender<Option<Trouble>>,
     warnings: Arc<Mutex<Vec<String>>>,
     tell: Arc<dyn Fn(&str) + Send + Sync>,
+    is_strict: bool,
 }
 
 impl Watch {
     /// A watch that tells people of warnings with `tell`.
     pub fn new(tell: impl Fn(&str) + Send + Sync + 'static) -> Watch {
-        Watch { trouble: watch::channel(None).0, warnings: Arc::default(), tell: Arc::new(tell) }
+        Watch { trouble: watch::channel(None).0, warnings: Arc::default(), tell: Arc::new(tell), is_strict: false }
+    }
+
+    /// The same watch, for which whatever it warns of is trouble too.
+    pub fn strict(self) -> Watch {
+        Watch { is_strict: true, ..self }
     }
 
     /// Raises the alarm; the first one counts.
@@ -94,6 +124,11 @@ impl Watch {
             }
             is_first
         });
+    }
+
+    /// Why the alarm was raised, if it was.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.trouble.borrow().clone()
     }
 
     /// Waits until the alarm is raised.
@@ -108,6 +143,9 @@ impl Watch {
     /// Warns of something, which the results will mention.
     pub fn warn(&self, warning: String) {
         (self.tell)(&format!("WARN {warning}"));
+        if self.is_strict {
+            self.raise(Trouble::Improper(warning.clone()));
+        }
         self.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
     }
 

@@ -78,7 +78,7 @@ impl Workload for Scatter {
 
     fn seats(&self, names: &[String]) -> Vec<Seat> {
         let init = Body::from_iter([("shards".to_owned(), json!(SHARDS))]);
-        names.iter().map(|name| Seat { init: init.clone(), ..Seat::among(names, name) }).collect()
+        Seat::peers(names).into_iter().map(|seat| Seat { init: init.clone(), ..seat }).collect()
     }
 
     async fn prepare(&self, client: &mut Client, nodes: &[String]) -> Result<(), String> {

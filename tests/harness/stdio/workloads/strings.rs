@@ -120,7 +120,7 @@ impl Workload for Strings {
     fn seats(&self, names: &[String]) -> Vec<Seat> {
         match self.store {
             Store::Halves(_) => Halves::seats(names),
-            _ => names.iter().map(|name| Seat::among(names, name)).collect(),
+            _ => Seat::peers(names),
         }
     }
 
