@@ -8,6 +8,8 @@ mod admin;
 mod clients;
 mod contents;
 mod faults;
+mod flags;
+mod healing;
 mod judge;
 mod links;
 mod moves;
@@ -16,6 +18,7 @@ mod nodes;
 mod owners;
 mod process;
 mod recorder;
+mod remains;
 mod run;
 mod screen;
 
@@ -23,6 +26,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use quorate_harness::findings::Answer;
+
+use crate::flags::Flags;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -33,7 +38,7 @@ const NO_VERDICT: u8 = 3;
 const USAGE: u8 = 64;
 
 fn main() -> ExitCode {
-    let flags = match run::Flags::try_parse() {
+    let flags = match Flags::try_parse() {
         Ok(flags) => flags,
         Err(error) => {
             // That it cannot be written has nobody to be told to.

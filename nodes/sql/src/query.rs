@@ -7,31 +7,13 @@ use anyhow::{Context, bail};
 use async_trait::async_trait;
 use clap::Args;
 use quorate_nodes::query::{self, Manner, Queries, Statements};
-use quorate_nodes::server::{ClientTls, ServerConfig, TABLES, tables};
+use quorate_nodes::server::{ClientTls, ClusterFlags, ServerConfig, TABLES, tables};
 
 use crate::scatter::EngineOptions;
 use crate::service::{Coordinator, CoordinatorOptions, OnServers};
 
 /// The longest that a statement may take besides the time of the shards.
 const COMPUTING: Duration = Duration::from_secs(300);
-
-/// A cluster of servers.
-#[derive(Args, Clone, Debug)]
-pub struct Cluster {
-    /// Servers of the cluster (`host:port` of clients), separated by commas; the others are asked when one does not answer.
-    #[arg(
-        long,
-        short,
-        env = "QUORATE_SERVERS",
-        default_value = "127.0.0.1:7001",
-        value_delimiter = ',',
-        global = true
-    )]
-    servers: Vec<String>,
-    /// What servers are trusted by.
-    #[command(flatten)]
-    pub tls: ClientTls,
-}
 
 /// `quorate-sql query`'s flags.
 #[derive(Args, Clone, Debug)]
@@ -60,8 +42,8 @@ impl Queries for Coordinator {
 ///
 /// # Errors
 /// What the coordinator said, or that there is no cluster.
-pub async fn run(cluster: &Cluster, flags: &QueryFlags) -> anyhow::Result<()> {
-    let Cluster { servers, tls } = cluster;
+pub async fn run(cluster: &ClusterFlags, flags: &QueryFlags) -> anyhow::Result<()> {
+    let ClusterFlags { servers, tls } = cluster;
     let groups = match flags.shards.as_slice() {
         [] => tables(servers, tls, Duration::from_millis(flags.timeout)).await.context("which shards there are")?,
         named => named.to_vec(),

@@ -84,10 +84,9 @@ async fn copy_all(
     let placed = any(servers, async |mut server| server.nodes(proto::NodesRequest {}).await).await?.groups;
     let mut parts = Vec::new();
     for (nth, group) in placed.into_iter().enumerate() {
+        let number = settled_at(&group, config.number);
         let name = &group.group;
         let nodes = if name == CONTROLLER_NAME { Vec::new() } else { group.wanted };
-        // One that has left keeps what nobody has taken from it; it does not follow configurations any more.
-        let number = (!group.left && !group.fixed).then_some(config.number);
         // Of the number: a name may contain anything.
         let file = format!("{nth}.group");
         match copy_from_any(servers, name, number, timeout, &dir.join(&file)).await? {
@@ -100,6 +99,12 @@ async fn copy_all(
         }
     }
     Ok(Some(parts))
+}
+
+/// The configuration at which a group is to be settled when it is copied. One that has left too: it may still be giving away what
+/// the copy of another group then has as well.
+fn settled_at(group: &proto::Placement, number: u64) -> Option<u64> {
+    (!group.fixed).then_some(number)
 }
 
 struct Copied {
@@ -171,4 +176,17 @@ fn write_durably(path: &Path, write: impl FnOnce(&mut File) -> anyhow::Result<()
     file.sync_all()?;
     std::fs::rename(&unfinished, path)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_that_has_left_is_copied_no_sooner_than_it_has_given_everything_away() {
+        let group = proto::Placement { group: "g1".into(), ..Default::default() };
+        assert_eq!(settled_at(&group, 7), Some(7));
+        assert_eq!(settled_at(&proto::Placement { left: true, ..group.clone() }, 7), Some(7));
+        assert_eq!(settled_at(&proto::Placement { fixed: true, ..group }, 7), None, "it has no shards");
+    }
 }

@@ -20,23 +20,13 @@ use crate::server::proto::change_reply::Outcome;
 use crate::server::proto::change_request::Change;
 use crate::server::proto::quorate_client::QuorateClient;
 use crate::server::proto::{self, ChangeRequest};
-use crate::server::{ClientTls, RemoteQueries, is_unknown};
+use crate::server::{ClientTls, ClusterFlags, RemoteQueries, is_unknown};
 
 /// `quorate ctl`'s flags.
 #[derive(Args, Clone, Debug)]
 pub struct CtlFlags {
-    /// Servers of the cluster (`host:port` of clients), separated by commas; the first that answers is asked.
-    #[arg(
-        long,
-        short,
-        env = "QUORATE_SERVERS",
-        default_value = "127.0.0.1:7001",
-        value_delimiter = ',',
-        global = true
-    )]
-    servers: Vec<String>,
     #[command(flatten)]
-    tls: ClientTls,
+    cluster: ClusterFlags,
     /// JSON in place of tables.
     #[arg(long, global = true)]
     json: bool,
@@ -165,11 +155,9 @@ type Client = QuorateClient<Channel>;
 /// # Errors
 /// What the server said, or that none answered.
 pub async fn run(flags: &CtlFlags) -> anyhow::Result<()> {
-    let clients: Vec<(String, Client)> = flags
-        .servers
-        .iter()
-        .map(|server| Ok((server.clone(), client(server, &flags.tls)?)))
-        .collect::<anyhow::Result<_>>()?;
+    let ClusterFlags { servers, tls } = &flags.cluster;
+    let clients: Vec<(String, Client)> =
+        servers.iter().map(|server| Ok((server.clone(), client(server, tls)?))).collect::<anyhow::Result<_>>()?;
     let timeout_ms = flags.timeout;
     if let Ctl::Status = flags.command {
         return status(&clients, flags).await;
@@ -186,11 +174,11 @@ pub async fn run(flags: &CtlFlags) -> anyhow::Result<()> {
     }
     if let Ctl::Masters(command) = &flags.command {
         let timeout = Duration::from_millis(flags.timeout);
-        masters::run(&flags.servers, &flags.tls, command, timeout).await?.print(flags.json);
+        masters::run(servers, tls, command, timeout).await?.print(flags.json);
         return Ok(());
     }
     if let Ctl::Query(statements) = &flags.command {
-        let coordinators = RemoteQueries::new(&flags.servers, &flags.tls)?;
+        let coordinators = RemoteQueries::new(servers, tls)?;
         let manner = Manner { json: flags.json, timeout_ms: flags.timeout.max(1) };
         return query::run(&coordinators, statements, manner).await;
     }

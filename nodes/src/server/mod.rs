@@ -66,6 +66,7 @@ pub use queries::RemoteQueries;
 pub use reach::GroupReach;
 pub use recover::{RecoverFlags, recover};
 pub use run::{run, run_with};
+pub use servers::ClusterFlags;
 pub use shard_copy::{ShardCopies, ShardCopy, tables};
 pub use stream::CallStream;
 pub use trust::{ClientTls, ClientsTls};

@@ -1,8 +1,9 @@
-//! Servers to be asked one after the other, until one gives an answer that is worth something.
+//! Servers to be asked one after the other, until one gives an answer that is worth something; and how command lines name them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use clap::Args;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -20,6 +21,24 @@ const CONNECT: Duration = Duration::from_secs(1);
 
 /// The pause after every server has failed once.
 pub(super) const PAUSE: Duration = Duration::from_millis(20);
+
+/// A cluster, as command lines name it. Flatten it into a program's or a command's own options.
+#[derive(Args, Clone, Debug)]
+pub struct ClusterFlags {
+    /// Servers of the cluster (`host:port` of clients), separated by commas; the first that answers is asked.
+    #[arg(
+        long,
+        short,
+        env = "QUORATE_SERVERS",
+        default_value = "127.0.0.1:7001",
+        value_delimiter = ',',
+        global = true
+    )]
+    pub servers: Vec<String>,
+    /// What they are trusted by.
+    #[command(flatten)]
+    pub tls: ClientTls,
+}
 
 /// A server's client. Nothing is connected before it is used.
 ///

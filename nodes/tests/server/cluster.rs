@@ -4,17 +4,21 @@ use std::fs::File;
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use quorate_nodes::server::proto::quorate_client::QuorateClient;
 use quorate_nodes::server::proto::{Group, JoinRequest, StatusReply, StatusRequest};
 use quorate_nodes::server::{Client, ClientTls, NodeAddress, ServerConfig};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// How long anything may take; only a failing test waits so long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// No file of a node whose disk fails can be written beyond this.
+const BROKEN_DISK_BYTES: u64 = 4096;
 
 /// Servers and their directory.
 pub(crate) struct Cluster {
@@ -173,15 +177,56 @@ impl Cluster {
         self.command(nth).args(flags).output().expect("it runs")
     }
 
-    pub(crate) fn spawn(&mut self, nth: usize) {
+    /// The command that starts a node, which is new if it has no data.
+    fn starting(&self, nth: usize) -> Command {
         let mut command = self.command(nth);
         if !self.data(nth).exists() {
             command.arg(if nth < self.founders { "--init" } else { "--join" });
         }
-        command.args(&self.flags);
-        let log = File::options().create(true).append(true).open(self.dir().join(format!("n{}.log", nth + 1)));
-        let child = command.stdout(Stdio::null()).stderr(log.expect("a log")).spawn().expect("it starts");
+        command.args(&self.flags).stdout(Stdio::null());
+        command
+    }
+
+    fn log_file(&self, nth: usize) -> File {
+        let path = self.dir().join(format!("n{}.log", nth + 1));
+        File::options().create(true).append(true).open(path).expect("a log")
+    }
+
+    pub(crate) fn spawn(&mut self, nth: usize) {
+        let child = self.starting(nth).stderr(self.log_file(nth)).spawn().expect("it starts");
         self.running[nth] = Some(child);
+    }
+
+    /// Starts a node whose standard input stays open, until [`Cluster::end_input`].
+    pub(crate) fn spawn_with_input(&mut self, nth: usize) {
+        let mut command = self.starting(nth);
+        let child = command.stdin(Stdio::piped()).stderr(self.log_file(nth)).spawn().expect("it starts");
+        self.running[nth] = Some(child);
+    }
+
+    pub(crate) fn end_input(&mut self, nth: usize) {
+        self.running[nth].as_mut().expect("it runs").stdin.take().expect("an open input");
+    }
+
+    /// Starts a node whose disk can be broken.
+    pub(crate) fn spawn_breakable(&mut self, nth: usize) {
+        let node = self.starting(nth);
+        // Whoever ignores this signal is told of a file that must not grow as of any other error of a write.
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(node.get_program()).args(node.get_args());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        // Through here, since a node whose files cannot grow could not write it itself.
+        let (mut said, mut log) = (child.stderr.take().expect("it is piped"), self.log_file(nth));
+        std::thread::spawn(move || std::io::copy(&mut said, &mut log));
+        self.running[nth] = Some(child);
+    }
+
+    /// From now on no file of a node can grow beyond a little: every write behind that fails.
+    pub(crate) fn break_disk(&self, nth: usize) {
+        let child = self.running[nth].as_ref().expect("it runs");
+        let limit = Rlimit { current: Some(BROKEN_DISK_BYTES), maximum: Some(BROKEN_DISK_BYTES) };
+        prlimit(Some(Pid::from_child(child)), Resource::Fsize, limit).expect("it is limited");
     }
 
     /// SIGKILL.
@@ -195,30 +240,24 @@ impl Cluster {
 
     /// SIGTERM; waits until the process has ended, well.
     pub(crate) async fn terminate(&mut self, nth: usize) {
-        let mut child = self.running[nth].take().expect("it runs");
-        let pid = rustix::process::Pid::from_child(&child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is told to end");
-        let begun = Instant::now();
-        let status = loop {
-            if let Some(status) = child.try_wait().expect("its status") {
-                break status;
-            }
-            assert!(begun.elapsed() < PATIENCE, "node {} does not end:\n{}", nth + 1, self.log(nth));
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        };
+        let pid = Pid::from_child(self.running[nth].as_ref().expect("it runs"));
+        kill_process(pid, Signal::TERM).expect("it is told to end");
+        let status = self.ended(nth).await;
         assert!(status.success(), "{status}\n{}", self.log(nth));
     }
 
-    /// Waits until a node has ended by itself.
-    pub(crate) async fn ended(&mut self, nth: usize) {
+    /// Waits until a node has ended by itself, and says how.
+    pub(crate) async fn ended(&mut self, nth: usize) -> ExitStatus {
         let begun = Instant::now();
-        while let Some(child) = &mut self.running[nth]
-            && child.try_wait().expect("its status").is_none()
-        {
+        loop {
+            let child = self.running[nth].as_mut().expect("it runs");
+            if let Some(status) = child.try_wait().expect("its status") {
+                self.running[nth] = None;
+                return status;
+            }
             assert!(begun.elapsed() < PATIENCE, "node {} does not end:\n{}", nth + 1, self.log(nth));
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        self.running[nth] = None;
     }
 
     pub(crate) fn log(&self, nth: usize) -> String {

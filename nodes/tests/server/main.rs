@@ -2,6 +2,7 @@
 
 mod backup;
 mod cluster;
+mod ended;
 mod groups;
 mod killed;
 mod masters;

@@ -1,15 +1,11 @@
 //! The binary `coordinator`: SQL over shards, each a replicated group.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
-use quorate_nodes::distributed::DistributedArgs;
 use quorate_nodes::server::ClientTls;
-use quorate_nodes::stdio::{StdioOptions, run};
-use quorate_sql::service::{
-    Coordinator, CoordinatorOptions, EngineArgs, OnServers, ScatterNode, ScatterNodeOptions, parse_peers,
-};
+use quorate_nodes::stdio::run;
+use quorate_sql::service::{Coordinator, CoordinatorOptions, OnServers, ScatterArgs, ScatterNode, parse_peers};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -18,13 +14,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(version, about)]
 struct Cli {
     #[command(flatten)]
-    stdio: StdioOptions,
-
-    #[command(flatten)]
-    engine: EngineArgs,
-
-    #[command(flatten)]
-    distributed: DistributedArgs,
+    scatter: ScatterArgs,
 
     /// With --distributed: a shard, and the nodes that are its replicas. May be said several times; a shard of which nothing is
     /// said is the node of its name. A process whose node is named here is that shard's replica, like the binary shard.
@@ -41,17 +31,18 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let Cli { stdio, engine, distributed, peers, servers, tls } = Cli::parse();
-    let (engine, request_timeout) = (engine.options(), Duration::from_millis(stdio.request_timeout));
-    match distributed.options(&stdio) {
-        Some(distributed) => {
-            let options = ScatterNodeOptions { group: None, peers, engine, request_timeout, distributed };
-            run(&stdio, || Ok(ScatterNode::new(options)))
-        }
+    let Cli { scatter, peers, servers, tls } = Cli::parse();
+    let stdio = &scatter.stdio;
+    match scatter.node(None, peers) {
+        Some(options) => run(stdio, || Ok(ScatterNode::new(options))),
         None => {
-            let servers = (!servers.is_empty()).then_some(OnServers { addresses: servers, tls });
-            let options = CoordinatorOptions { service: (&stdio).into(), engine, request_timeout, servers };
-            run(&stdio, || Ok(Coordinator::new(options)))
+            let options = CoordinatorOptions {
+                service: stdio.into(),
+                engine: scatter.engine.options(),
+                request_timeout: scatter.request_timeout(),
+                servers: (!servers.is_empty()).then_some(OnServers { addresses: servers, tls }),
+            };
+            run(stdio, || Ok(Coordinator::new(options)))
         }
     }
 }

@@ -3,22 +3,25 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use quorate_nodes::server::{self, ServerFlags};
+use quorate_nodes::server::{self, ClusterFlags, ServerFlags};
 use quorate_nodes::up::{self, UpFlags};
-use quorate_sql::query::{self, Cluster, QueryFlags, role};
+use quorate_sql::query::{self, QueryFlags, role};
 use quorate_sql::service::EngineArgs;
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// What is said of `--servers`: a coordinator stays, and asks more than once.
+const SERVERS: &str = "Servers of the cluster (`host:port` of clients), separated by commas; the others are asked when one does not answer";
+
 /// SQL over tables whose rows are spread over the servers of a cluster (`quorate up --tables 3`, or `[[groups]]` of the machine
 /// `tables`).
 #[derive(Parser)]
-#[command(name = "quorate-sql", version, arg_required_else_help = true)]
+#[command(name = "quorate-sql", version, arg_required_else_help = true, mut_arg("servers", |arg| arg.help(SERVERS)))]
 struct Cli {
     #[command(flatten)]
-    cluster: Cluster,
+    cluster: ClusterFlags,
     #[command(subcommand)]
     command: Command,
 }

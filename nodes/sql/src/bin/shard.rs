@@ -1,12 +1,10 @@
 //! The binary `shard`: one replica of one shard of a coordinator that is another process.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
-use quorate_nodes::distributed::DistributedArgs;
-use quorate_nodes::stdio::{StdioOptions, run};
-use quorate_sql::service::{EngineArgs, ScatterNode, ScatterNodeOptions, parse_peers};
+use quorate_nodes::stdio::run;
+use quorate_sql::service::{ScatterArgs, ScatterNode, parse_peers};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -15,14 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(version, about)]
 struct Cli {
     #[command(flatten)]
-    stdio: StdioOptions,
-
-    #[command(flatten)]
-    engine: EngineArgs,
-
-    /// A shard is always one node among others: --distributed may be said, and changes nothing.
-    #[command(flatten)]
-    distributed: DistributedArgs,
+    scatter: ScatterArgs,
 
     /// The shard that this process has a replica of.
     #[arg(long, value_name = "SHARD")]
@@ -35,16 +26,11 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let Cli { stdio, engine, distributed, group, peers } = Cli::parse();
-    let Some(distributed) = (DistributedArgs { distributed: true, ..distributed }).options(&stdio) else {
-        return ExitCode::FAILURE;
-    };
-    let options = ScatterNodeOptions {
-        group: Some(group),
-        peers,
-        engine: engine.options(),
-        request_timeout: Duration::from_millis(stdio.request_timeout),
-        distributed,
-    };
-    run(&stdio, || Ok(ScatterNode::new(options)))
+    let Cli { mut scatter, group, peers } = Cli::parse();
+    // A shard is always one node among others: --distributed may be said, and changes nothing.
+    scatter.distributed.distributed = true;
+    match scatter.node(Some(group), peers) {
+        Some(options) => run(&scatter.stdio, || Ok(ScatterNode::new(options))),
+        None => ExitCode::FAILURE,
+    }
 }

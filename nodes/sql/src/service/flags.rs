@@ -1,8 +1,43 @@
 //! Options of the binaries that compute queries.
 
-use quorate_nodes::services::replica_group;
+use std::time::Duration;
 
+use quorate_nodes::distributed::DistributedArgs;
+use quorate_nodes::services::replica_group;
+use quorate_nodes::stdio::StdioOptions;
+
+use super::apart::ScatterNodeOptions;
 use crate::scatter::EngineOptions;
+
+/// What the binaries `coordinator` and `shard` have in common. Flatten it into the binary's own options.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub struct ScatterArgs {
+    /// What every binary has.
+    #[command(flatten)]
+    pub stdio: StdioOptions,
+
+    /// How queries compute.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+
+    /// Whether the process is one node.
+    #[command(flatten)]
+    pub distributed: DistributedArgs,
+}
+
+impl ScatterArgs {
+    /// How long a query may take.
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.stdio.request_timeout)
+    }
+
+    /// What they come to, if the process is one node: the replica of `group`, and who has the shards that `peers` names.
+    pub fn node(&self, group: Option<String>, peers: Vec<(String, Vec<String>)>) -> Option<ScatterNodeOptions> {
+        let distributed = self.distributed.options(&self.stdio)?;
+        let (engine, request_timeout) = (self.engine.options(), self.request_timeout());
+        Some(ScatterNodeOptions { group, peers, engine, request_timeout, distributed })
+    }
+}
 
 /// How queries compute. Flatten it into the binary's own options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]

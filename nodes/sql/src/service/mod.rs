@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 pub use self::apart::{Peers, ScatterNode, ScatterNodeOptions};
 use self::changes::Changes;
-pub use self::flags::{EngineArgs, parse_peers};
+pub use self::flags::{EngineArgs, ScatterArgs, parse_peers};
 use self::request::{Command, Scatter};
 use self::running::Running;
 use crate::plan::Kind;
