@@ -7,7 +7,7 @@ use comfy_table::{Table, presets};
 use serde_json::{Map, Value, json};
 
 use crate::server::proto;
-use crate::server::{replica_lag, status_json};
+use crate::server::status_json;
 
 /// The same twice.
 pub(super) struct Said {
@@ -82,13 +82,37 @@ pub(super) fn configuration(config: proto::ConfigurationReply) -> Said {
     }
 }
 
+/// The newest entry of each group that any of these servers has: one that was away does not know what it has missed.
+fn newest(answers: &[(String, Result<proto::StatusReply, tonic::Status>)]) -> BTreeMap<u64, u64> {
+    let replicas = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()).flat_map(|status| &status.replicas);
+    let mut newest = BTreeMap::new();
+    for replica in replicas {
+        let known: &mut u64 = newest.entry(replica.id).or_default();
+        *known = (*known).max(count(replica.last)).max(count(replica.applied));
+    }
+    newest
+}
+
+/// How many entries there are up to this one.
+fn count(index: Option<u64>) -> u64 {
+    index.map_or(0, |index| index + 1)
+}
+
 pub(super) fn status(answers: &[(String, Result<proto::StatusReply, tonic::Status>)]) -> Said {
+    let newest = newest(answers);
+    let lag = |replica: &proto::Replica| {
+        newest.get(&replica.id).copied().unwrap_or_default().saturating_sub(count(replica.applied))
+    };
     let mut shown = table(&["server", "node", "group", "role", "leader", "term", "applied", "lag", "snapshot", "log"]);
     let mut json = Vec::new();
     for (server, answer) in answers {
         match answer {
             Ok(status) => {
-                json.push(json!({ "server": server, "status": status_json(status) }));
+                let mut said = status_json(status);
+                for (nth, replica) in status.replicas.iter().enumerate() {
+                    said["replicas"][nth]["lag"] = lag(replica).into();
+                }
+                json.push(json!({ "server": server, "status": said }));
                 for replica in &status.replicas {
                     let number = |index: Option<u64>| index.map_or_else(|| "-".to_owned(), |index| index.to_string());
                     shown.add_row([
@@ -99,7 +123,7 @@ pub(super) fn status(answers: &[(String, Result<proto::StatusReply, tonic::Statu
                         number(replica.leader),
                         replica.term.to_string(),
                         number(replica.applied),
-                        replica_lag(replica).to_string(),
+                        lag(replica).to_string(),
                         number(replica.snapshot),
                         replica.log_bytes.to_string(),
                     ]);
@@ -112,4 +136,25 @@ pub(super) fn status(answers: &[(String, Result<proto::StatusReply, tonic::Statu
         }
     }
     Said { json: Value::Array(json), text: shown.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_was_away_lags_behind_what_others_have() {
+        let replica = |last, applied| proto::Replica { group: "g1".into(), id: 7, last, applied, ..Default::default() };
+        let of = |node, replica| {
+            let replicas = vec![replica, proto::Replica { group: "other".into(), id: 8, ..Default::default() }];
+            (format!("n{node}"), Ok(proto::StatusReply { node, replicas, ..Default::default() }))
+        };
+        let gone = ("n4".to_owned(), Err(tonic::Status::unavailable("no connection")));
+        let answers =
+            [of(1, replica(Some(4), Some(4))), of(2, replica(Some(9), Some(8))), of(3, replica(None, None)), gone];
+        let said = status(&answers).json;
+        let lags: Vec<&Value> = (0..3).map(|nth| &said[nth]["status"]["replicas"][0]["lag"]).collect();
+        assert_eq!(lags, [5, 1, 10]);
+        assert_eq!(said[0]["status"]["replicas"][1]["lag"], 0);
+    }
 }

@@ -135,7 +135,7 @@ pub(crate) fn as_json(status: &proto::StatusReply) -> Value {
 }
 
 /// Entries in a replica's log that it has not applied.
-pub(crate) fn lag(replica: &proto::Replica) -> u64 {
+fn lag(replica: &proto::Replica) -> u64 {
     let count = |index: Option<u64>| index.map_or(0, |index| index + 1);
     count(replica.last).saturating_sub(count(replica.applied))
 }

@@ -51,7 +51,7 @@ mod wrong_clock;
 
 pub(crate) use fixed::{FixedGroup, fixed_groups};
 pub(crate) use groups::{CONTROLLER, CONTROLLER_NAME, group_id};
-pub(crate) use http::{as_json as status_json, lag as replica_lag};
+pub(crate) use http::as_json as status_json;
 
 pub(crate) use identity::{claim, claim_filled};
 pub(crate) use outcome::is_unknown;
