@@ -11,6 +11,7 @@ pub mod distributed;
 pub mod embedded;
 mod hosting;
 pub mod kv;
+pub mod logs;
 pub mod query;
 pub mod served;
 pub mod server;

@@ -1,6 +1,5 @@
 //! `quorate`: the tour, a node, a cluster on this machine, and a cluster from the outside.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -8,9 +7,9 @@ use quorate_nodes::backup::{self, RestoreFlags};
 use quorate_nodes::bench::{self, BenchFlags};
 use quorate_nodes::ctl::{self, CtlFlags};
 use quorate_nodes::demo::{self, DemoOptions};
+use quorate_nodes::logs::{self, LogFlags};
 use quorate_nodes::server::{self, RecoverFlags, ServerFlags};
 use quorate_nodes::up::{self, UpFlags};
-use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -22,19 +21,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Parser)]
 #[command(name = "quorate", version, arg_required_else_help = true)]
 struct Cli {
-    /// How the log on standard error is written; RUST_LOG says what of it, as in `info,quorate=debug`.
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
-    log: LogFormat,
+    #[command(flatten)]
+    log: LogFlags,
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum LogFormat {
-    /// For people.
-    Text,
-    /// An object a line.
-    Json,
 }
 
 #[derive(Subcommand)]
@@ -70,21 +60,15 @@ impl Command {
     /// What is logged if the environment does not say.
     fn filter(&self) -> &'static str {
         match self {
-            // A node is watched by its log.
-            Command::Server(_) => "info,openraft=error",
-            _ => "error,openraft=off",
+            Command::Server(_) => logs::NODE,
+            _ => logs::OTHERS,
         }
     }
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(cli.command.filter()));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match cli.log {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
+    cli.log.begin(cli.command.filter());
     let run = || -> anyhow::Result<()> {
         quorate::planted::admit()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

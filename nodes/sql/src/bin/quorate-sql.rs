@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use quorate_nodes::logs::{self, LogFlags};
 use quorate_nodes::server::{self, ClusterFlags, ServerFlags};
 use quorate_nodes::up::{self, UpFlags};
 use quorate_sql::query::{self, QueryFlags, role};
 use quorate_sql::service::EngineArgs;
-use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -20,6 +20,8 @@ const SERVERS: &str = "Servers of the cluster (`host:port` of clients), separate
 #[derive(Parser)]
 #[command(name = "quorate-sql", version, arg_required_else_help = true, mut_arg("servers", |arg| arg.help(SERVERS)))]
 struct Cli {
+    #[command(flatten)]
+    log: LogFlags,
     #[command(flatten)]
     cluster: ClusterFlags,
     #[command(subcommand)]
@@ -43,13 +45,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Cli { cluster, command } = Cli::parse();
+    let Cli { log, cluster, command } = Cli::parse();
+    log.begin(if matches!(command, Command::Server { .. }) { logs::NODE } else { logs::OTHERS });
     let run = || -> anyhow::Result<()> {
         quorate::planted::admit()?;
-        let logged = if matches!(command, Command::Server { .. }) { "info,openraft=off" } else { "warn,openraft=off" };
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(logged));
-        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
-        logs.log_internal_errors(false).init();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let done = runtime.block_on(async {
             match command {
